@@ -1,0 +1,105 @@
+// Package ecgridapi is the vocabulary that every way of talking to ECGrid
+// shares: the records an answer is read into and one sentinel per meaning of a
+// failure. The SOAP client returns them, backend decides by them; neither needs
+// to know the other.
+package ecgridapi
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Endpoint is where and how ECGrid is reached. It holds no credential.
+type Endpoint struct {
+	// URL of the service, e.g. https://os.ecgrid.io/v4.1/prod/ECGridOS.asmx.
+	URL string
+	// CACert is the PEM bundle to trust instead of the system's; "" is the system's.
+	CACert string
+	// TLSServerName is the name to verify instead of the URL's host; "" is the host.
+	TLSServerName string
+	// RequestTimeout bounds one call, its repeats and its backoff included.
+	RequestTimeout time.Duration
+	// MaxConcurrent is how many calls the caller makes at once; the pool of kept
+	// connections is sized to it.
+	MaxConcurrent int
+}
+
+// Session is what WhoAmI tells of a session (WSDL type SessionInfo), less the
+// SessionID, which the caller has and nothing else should.
+type Session struct {
+	ECGridOSVersion string
+	UserID          int32
+	LoginName       string
+	AuthLevel       string // WSDL enum AuthLevel, e.g. NetworkAdmin
+	OpenSessions    int16
+	TimeOut         int16 // ECGrid's own figure; the WSDL gives no unit
+	NetworkID       int32
+	MailboxID       int32
+}
+
+// User is what UserList and UserInfo tell of a user (WSDL type UserIDInfo).
+type User struct {
+	UserID    int32
+	LoginName string
+	NetworkID int32
+	MailboxID int32
+	AuthLevel string // WSDL enum AuthLevel
+	Status    string // WSDL enum Status: Development, Active, Preproduction, Suspended, Terminated
+	LockedOut bool
+}
+
+// What a failure means. An error of a client wraps exactly one of these; match
+// with errors.Is.
+var (
+	// ErrSessionExpired: ECGrid says that the session is dead.
+	ErrSessionExpired = errors.New("session expired")
+	// ErrAuthentication: ECGrid says Authentication, of a session or of a login.
+	ErrAuthentication = errors.New("authentication refused")
+	// ErrAccessDenied: ECGrid says Authorization or AccessDenied.
+	ErrAccessDenied = errors.New("access denied")
+	// ErrNotFound: ECGrid knows no such object, or calls its ID invalid.
+	ErrNotFound = errors.New("not found")
+	// ErrFault: any other fault that blames the request: an unknown code, no
+	// code at all, a parameter it does not take.
+	ErrFault = errors.New("fault without a known meaning")
+	// ErrServerFault: a fault that blames ECGrid itself.
+	ErrServerFault = errors.New("server fault")
+	// ErrEmptyResult: a well-formed answer whose result, a SessionID or a key, is
+	// absent or empty, which the WSDL allows.
+	ErrEmptyResult = errors.New("empty result")
+	// ErrBadAnswer: not an answer to this call: HTML, half an answer, too large,
+	// a DTD, a redirect, an HTTP status without a SOAP body.
+	ErrBadAnswer = errors.New("not an ECGridOS answer")
+	// ErrUnreachable: no answer at all: refused, reset, closed, TLS not trusted,
+	// HTTP 503.
+	ErrUnreachable = errors.New("unreachable")
+	// ErrTimeout: no whole answer within Endpoint.RequestTimeout or the caller's
+	// deadline.
+	ErrTimeout = errors.New("too slow")
+)
+
+// Error is a failed call. Its text holds the operation, the meaning and, where
+// ECGrid gave one, the number or known name of its error code; never a
+// credential, a SessionID or text that came from upstream.
+type Error struct {
+	// Op is the ECGridOS operation, e.g. UserGetAPIKey.
+	Op string
+	// Kind is one of the sentinels above.
+	Kind error
+	// Reason is one of our own phrases that says more, or "".
+	Reason string
+	// Sent is false when it is certain that no byte of the request left: the
+	// call has changed nothing. True means that it may have been carried out.
+	Sent bool
+}
+
+func (e *Error) Error() string {
+	if e.Reason == "" {
+		return fmt.Sprintf("%s: %v", e.Op, e.Kind)
+	}
+	return fmt.Sprintf("%s: %v (%s)", e.Op, e.Kind, e.Reason)
+}
+
+// Unwrap gives the sentinel to errors.Is.
+func (e *Error) Unwrap() error { return e.Kind }
