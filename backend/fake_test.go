@@ -1,0 +1,213 @@
+package backend
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-ecgrid/internal/ecgridapi"
+)
+
+// fakeECGrid keeps ECGrid's rules of sessions and keys in memory. Every call takes
+// latency; under synctest that costs no time.
+type fakeECGrid struct {
+	latency time.Duration
+
+	mu       sync.Mutex
+	password string
+	open     map[string]bool
+	cap      int
+	keys     map[int32]string
+	users    []ecgridapi.User
+	fail     map[string]error // by operation, until deleted
+	counts   map[string]int
+	maxOpen  int
+	inFlight int
+	maxCalls int
+	next     int
+	dead     error // what a dead session is answered with
+	during   func(op string)
+}
+
+func newFake() *fakeECGrid {
+	return &fakeECGrid{
+		latency:  10 * time.Millisecond,
+		password: "right",
+		open:     map[string]bool{},
+		cap:      5,
+		keys:     map[int32]string{5001: "key-5001", 5002: "key-5002"},
+		fail:     map[string]error{},
+		counts:   map[string]int{},
+		dead:     ecgridapi.ErrSessionExpired,
+	}
+}
+
+func opError(op string, kind error) error { return &ecgridapi.Error{Op: op, Kind: kind, Sent: true} }
+
+func (f *fakeECGrid) call(ctx context.Context, op string) error {
+	f.mu.Lock()
+	f.counts[op]++
+	f.inFlight++
+	f.maxCalls = max(f.maxCalls, f.inFlight)
+	err, during, latency := f.fail[op], f.during, f.latency
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		f.inFlight--
+		f.mu.Unlock()
+	}()
+	if during != nil {
+		during(op)
+	}
+	select {
+	case <-time.After(latency):
+	case <-ctx.Done():
+		return opError(op, ecgridapi.ErrTimeout)
+	}
+	if err != nil {
+		return opError(op, err)
+	}
+	return nil
+}
+
+func (f *fakeECGrid) alive(op, id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.open[id] && id != "api-key" {
+		return opError(op, f.dead)
+	}
+	return nil
+}
+
+func (f *fakeECGrid) Login(ctx context.Context, _, password string) (string, error) {
+	if err := f.call(ctx, "Login"); err != nil {
+		return "", err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if password != f.password || len(f.open) >= f.cap {
+		return "", opError("Login", ecgridapi.ErrAuthentication)
+	}
+	f.next++
+	id := fmt.Sprintf("session-%d", f.next)
+	f.open[id] = true
+	f.maxOpen = max(f.maxOpen, len(f.open))
+	return id, nil
+}
+
+func (f *fakeECGrid) Logout(ctx context.Context, id string) error {
+	if err := f.call(ctx, "Logout"); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.open, id)
+	return nil
+}
+
+func (f *fakeECGrid) WhoAmI(ctx context.Context, id string) (ecgridapi.Session, error) {
+	if err := f.call(ctx, "WhoAmI"); err != nil {
+		return ecgridapi.Session{}, err
+	}
+	return ecgridapi.Session{UserID: 100}, f.alive("WhoAmI", id)
+}
+
+func (f *fakeECGrid) UserGetAPIKey(ctx context.Context, id string, userID int32) (string, error) {
+	if err := f.call(ctx, "UserGetAPIKey"); err != nil {
+		return "", err
+	}
+	if err := f.alive("UserGetAPIKey", id); err != nil {
+		return "", err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key, ok := f.keys[userID]
+	switch {
+	case !ok:
+		return "", opError("UserGetAPIKey", ecgridapi.ErrNotFound)
+	case key == "":
+		return "", opError("UserGetAPIKey", ecgridapi.ErrEmptyResult)
+	}
+	return key, nil
+}
+
+func (f *fakeECGrid) UserList(ctx context.Context, id, _ string) ([]ecgridapi.User, error) {
+	if err := f.call(ctx, "UserList"); err != nil {
+		return nil, err
+	}
+	return f.users, f.alive("UserList", id)
+}
+
+func (f *fakeECGrid) Close() {}
+
+func (f *fakeECGrid) count(op string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.counts[op]
+}
+
+func (f *fakeECGrid) openSessions() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.open)
+}
+
+// most are the most sessions and the most calls there were at once.
+func (f *fakeECGrid) most() (sessions, calls int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.maxOpen, f.maxCalls
+}
+
+// set changes the fake under its lock.
+func (f *fakeECGrid) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+// failWith makes op fail until it is told nil.
+func (f *fakeECGrid) failWith(op string, err error) {
+	f.set(func() { f.fail[op] = err })
+}
+
+// killSessions is what ECGrid does on expiry.
+func (f *fakeECGrid) killSessions() {
+	f.set(func() { clear(f.open) })
+}
+
+func (f *fakeECGrid) setKey(userID int32, key string) {
+	f.set(func() { f.keys[userID] = key })
+}
+
+func testEngine(f *fakeECGrid) *Engine {
+	return New(Options{
+		Connect: func(ecgridapi.Endpoint) (ECGrid, error) { return f, nil },
+		Clock:   SystemClock{},
+		Random:  rand.Reader,
+		Logger:  hclog.NewNullLogger(),
+	})
+}
+
+// configured gives an engine whose login is stored and not yet tried.
+func configured(t *testing.T, f *fakeECGrid, change ...func(*Config)) (*Engine, *logical.InmemStorage) {
+	t.Helper()
+	c := defaultConfig()
+	c.Username, c.Password = "login", "right"
+	for _, ch := range change {
+		ch(&c)
+	}
+	storage := new(logical.InmemStorage)
+	if err := writeConfig(t.Context(), storage, c); err != nil {
+		t.Fatal(err)
+	}
+	return testEngine(f), storage
+}
+
+func ptr[T any](v T) *T { return &v }
