@@ -1,0 +1,213 @@
+package ecgrid
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-ecgrid/internal/simulator"
+)
+
+func TestReadKey(t *testing.T) {
+	t.Parallel()
+	m := newTestMount(t)
+	m.configure(map[string]any{fieldTTL: "1h", fieldMaxTTL: "2h"})
+	for _, tt := range []struct {
+		ttl      any
+		want     time.Duration
+		warnings int
+	}{
+		{nil, time.Hour, 0},
+		{"", time.Hour, 0},
+		{"0", time.Hour, 0},
+		{"30m", 30 * time.Minute, 0},
+		{"60", time.Minute, 0},
+		{"3h", 2 * time.Hour, 1},
+	} {
+		data := map[string]any{}
+		if tt.ttl != nil {
+			data[fieldTTL] = tt.ttl
+		}
+		resp := m.must(logical.ReadOperation, "keys/5001", data)
+		m.validated(logical.ReadOperation, "keys/5001", resp)
+		if len(resp.Data) != 2 || resp.Data[fieldAPIKey] != m.user(5001).APIKey || resp.Data[fieldUserID] != float64(5001) {
+			t.Errorf("ttl %v: wrong data", tt.ttl)
+		}
+		if resp.Secret.TTL != tt.want || resp.Secret.MaxTTL != 2*time.Hour || !resp.Secret.Renewable || len(resp.Warnings) != tt.warnings {
+			t.Errorf("ttl %v: leased for %s of %s, warnings %v", tt.ttl, resp.Secret.TTL, resp.Secret.MaxTTL, resp.Warnings)
+		}
+		for name, value := range resp.Secret.InternalData {
+			if text, isText := value.(string); !isText || m.holdsSecret(text) {
+				t.Errorf("the lease remembers %s as no string, or as a secret", name)
+			}
+		}
+	}
+	if n := m.sim.Count("Login"); n != 1 {
+		t.Errorf("%d logins", n)
+	}
+}
+
+func TestReadKeyRefusals(t *testing.T) {
+	t.Parallel()
+	m := newTestMount(t)
+	m.refused(http.StatusBadRequest, logical.ReadOperation, "keys/5001", nil)
+	m.configure(nil)
+	for path, status := range map[string]int{
+		"keys/05001":      http.StatusBadRequest,
+		"keys/+5001":      http.StatusBadRequest,
+		"keys/5001 ":      http.StatusBadRequest,
+		"keys/0x1389":     http.StatusBadRequest,
+		"keys/5001/":      http.StatusBadRequest,
+		"keys//5001":      http.StatusBadRequest,
+		"keys/٥٠٠١":       http.StatusBadRequest,
+		"keys/0":          http.StatusBadRequest,
+		"keys/-1":         http.StatusBadRequest,
+		"keys/2147483648": http.StatusBadRequest,
+		"keys/4999":       http.StatusNotFound,
+		"keys/5003":       http.StatusNotFound, // without a key
+		"keys/6001":       http.StatusForbidden,
+	} {
+		m.refused(status, logical.ReadOperation, path, nil)
+	}
+	for _, data := range []map[string]any{
+		{"tttl": "1h"}, {fieldTTL: "soon"}, {fieldTTL: "-1"}, {fieldTTL: []any{"1h"}}, {fieldTTL: "1500ms"},
+	} {
+		m.refused(http.StatusBadRequest, logical.ReadOperation, "keys/5001", data)
+	}
+	// The path says whose key it is, whatever else is sent.
+	resp := m.must(logical.ReadOperation, "keys/5001", map[string]any{fieldUserID: "5002"})
+	if resp.Data[fieldUserID] != float64(5001) {
+		t.Error("a parameter passed by the path's user ID")
+	}
+}
+
+func TestReadKeyFaults(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		fault  simulator.Fault
+		status int
+	}{
+		"HTML":            {simulator.Fault{Answer: simulator.AnswerHTML, Echo: true}, http.StatusBadGateway},
+		"half an answer":  {simulator.Fault{Answer: simulator.AnswerHalf}, http.StatusBadGateway},
+		"50 MB":           {simulator.Fault{Answer: simulator.AnswerHuge}, http.StatusBadGateway},
+		"entities":        {simulator.Fault{Answer: simulator.AnswerEntities}, http.StatusBadGateway},
+		"redirect":        {simulator.Fault{Answer: simulator.AnswerRedirect, URL: "http://127.0.0.1:1/"}, http.StatusBadGateway},
+		"empty body":      {simulator.Fault{Answer: simulator.AnswerEmpty}, http.StatusBadGateway},
+		"wrong namespace": {simulator.Fault{Answer: simulator.AnswerWrongNamespace}, http.StatusBadGateway},
+		"wrong operation": {simulator.Fault{Answer: simulator.AnswerWrongOp}, http.StatusBadGateway},
+		"UTF-16":          {simulator.Fault{Answer: simulator.AnswerUTF16}, http.StatusBadGateway},
+		"system error":    {simulator.Fault{Cause: simulator.SystemError, Echo: true}, http.StatusBadGateway},
+		"empty result":    {simulator.Fault{Answer: simulator.AnswerEmptyResult}, http.StatusNotFound},
+		"absent result":   {simulator.Fault{Answer: simulator.AnswerAbsentResult}, http.StatusNotFound},
+		"reset":           {simulator.Fault{Answer: simulator.AnswerReset}, http.StatusServiceUnavailable},
+		"503":             {simulator.Fault{Answer: simulator.AnswerStatus}, http.StatusServiceUnavailable},
+		"drip":            {simulator.Fault{Answer: simulator.AnswerDrip}, http.StatusGatewayTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newTestMount(t)
+			m.configure(map[string]any{fieldRequestTimeout: "1s"})
+			tt.fault.Op = "UserGetAPIKey"
+			clear := m.sim.Inject(tt.fault)
+			m.refused(tt.status, logical.ReadOperation, "keys/5001", nil)
+			clear()
+			m.must(logical.ReadOperation, "keys/5001", nil)
+			if m.holdsSecret(m.log.String()) {
+				t.Error("the log holds a secret")
+			}
+		})
+	}
+}
+
+func TestReadKeyUnreachable(t *testing.T) {
+	t.Parallel()
+	m := newTestMount(t)
+	m.configure(nil)
+	_ = m.sim.Close()
+	m.refused(http.StatusServiceUnavailable, logical.ReadOperation, "keys/5001", nil)
+}
+
+func TestRefusedLogin(t *testing.T) {
+	t.Parallel()
+	m := newTestMount(t)
+	m.configure(map[string]any{fieldSessionIdleTimeout: "0"})
+	m.sim.SetPassword(simulator.AdminUserID, "An0ther-password!")
+	m.refused(http.StatusBadRequest, logical.ReadOperation, "keys/5001", nil)
+	m.refused(http.StatusServiceUnavailable, logical.ReadOperation, "keys/5001", nil)
+	if n := m.sim.Count("Login"); n != 2 {
+		t.Errorf("%d logins, want the first and one refused", n)
+	}
+	m.must(logical.UpdateOperation, "config", m.login(nil))
+	m.must(logical.ReadOperation, "keys/5001", nil)
+}
+
+func TestConcurrentReadsShareOneLogin(t *testing.T) {
+	t.Parallel()
+	m := newTestMount(t)
+	m.configure(map[string]any{fieldVerifyConnection: false})
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			if _, err := m.do(logical.ReadOperation, "keys/5001", nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if state := m.sim.State(); m.sim.Count("Login") != 1 || state.MaxOpenSessions != 1 {
+		t.Errorf("%d logins, %d sessions at once", m.sim.Count("Login"), state.MaxOpenSessions)
+	}
+	m.backend.Cleanup(t.Context())
+	if n := m.sim.OpenSessions(); n != 0 {
+		t.Errorf("%d sessions left open", n)
+	}
+}
+
+func TestListKeys(t *testing.T) {
+	t.Parallel()
+	m := newTestMount(t)
+	m.configure(nil)
+	resp := m.must(logical.ListOperation, "keys/", nil)
+	m.validated(logical.ListOperation, "keys/", resp)
+	info := resp.Data["key_info"].(map[string]any)
+	for _, key := range resp.Data["keys"].([]any) {
+		fields := info[key.(string)].(map[string]any)
+		for _, name := range []string{"login_name", "network_id", "mailbox_id", "auth_level", "status"} {
+			if fields[name] == nil || fields[name] == "" {
+				t.Errorf("user %v: no %s", key, name)
+			}
+		}
+	}
+	if info["5001"].(map[string]any)["login_name"] != m.user(5001).LoginName {
+		t.Error("user 5001 is not shown as itself")
+	}
+}
+
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	m := newTestMount(t)
+	m.configure(nil)
+	resp := m.must(logical.ReadOperation, "status", nil)
+	m.validated(logical.ReadOperation, "status", resp)
+	if resp.Data["login_name"] != simulator.AdminLogin || resp.Data["auth_level"] != "NetworkAdmin" || resp.Data["open_sessions"] != float64(1) {
+		t.Errorf("got %v", resp.Data)
+	}
+	_ = m.sim.Close()
+	m.refused(http.StatusServiceUnavailable, logical.ReadOperation, "status", nil)
+}
+
+func TestInfo(t *testing.T) {
+	t.Parallel()
+	m := newTestMount(t)
+	resp := m.must(logical.ReadOperation, "info", nil)
+	m.validated(logical.ReadOperation, "info", resp)
+	if resp.Data["version"] != "v1.2.3" || resp.Data["commit"] != "test" {
+		t.Errorf("got %v", resp.Data)
+	}
+	if v := m.backend.(logical.PluginVersioner).PluginVersion().Version; v != "v1.2.3" {
+		t.Errorf("the catalog is told %s", v)
+	}
+}
