@@ -1,0 +1,186 @@
+package simulator_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"vault-plugin-ecgrid/internal/simulator"
+)
+
+func TestCalls(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	s := newSim(t, simulator.Options{Clock: c.Now})
+	id := login(t, s, simulator.LowUserID)
+	call(s, "UserGetAPIKey", "SessionID", id, "UserID", "5001")
+	got := s.Calls()
+	want := []simulator.Call{
+		{Op: "Login", Time: c.Now(), ClientIP: "192.0.2.1", Answered: true},
+		{Op: "UserGetAPIKey", Time: c.Now(), ClientIP: "192.0.2.1", Answered: true, SessionID: id, Refused: simulator.AccessDenied},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%d calls, or not as they were", len(got))
+	}
+	if s.Count("Login") != 1 || s.Count("") != 2 || s.State().Calls["UserGetAPIKey"] != 1 {
+		t.Error("counted wrong")
+	}
+}
+
+func TestSecrets(t *testing.T) {
+	t.Parallel()
+	s := newSim(t, simulator.Options{})
+	admin := user(t, s, simulator.AdminUserID)
+	id := login(t, s, simulator.AdminUserID)
+	fresh := result(t, s, "GenerateAPIKey", "SessionID", id, "UserID", "1001")
+	result(t, s, "ChangePassword", "SessionID", id, "OldPassword", admin.Password, "NewPassword", "New&1pass")
+	s.SetPassword(simulator.AdminUserID, "set-outside")
+	secrets := s.Secrets()
+	for what, secret := range map[string]string{
+		"old password": admin.Password, "old key": admin.APIKey, "SessionID": id, "new key": fresh,
+		"new password": "New&1pass", "new password in XML": "New&amp;1pass", "new password in JSON": `New\u00261pass`,
+		"password set outside": "set-outside",
+	} {
+		if !slices.Contains(secrets, secret) {
+			t.Errorf("%s is missing", what)
+		}
+	}
+	if slices.Contains(secrets, "") {
+		t.Error("the missing key of a user is there as an empty secret, which is everywhere")
+	}
+}
+
+func TestStateHoldsNoSecret(t *testing.T) {
+	t.Parallel()
+	s := newSim(t, simulator.Options{})
+	id := login(t, s, simulator.AdminUserID)
+	call(s, "WhoAmI", "SessionID", id)
+	for _, r := range []*http.Request{
+		httptest.NewRequest(http.MethodGet, "/simulator/state", nil),
+		httptest.NewRequest(http.MethodPost, "/simulator/rotate/5001", nil),
+		httptest.NewRequest(http.MethodPost, "/simulator/fault", strings.NewReader(`{"op":"x"}`)),
+	} {
+		wantNoSecret(t, s, send(s, r).body)
+	}
+}
+
+func wantNoSecret(t *testing.T, s *simulator.Simulator, text string) {
+	t.Helper()
+	if slices.ContainsFunc(s.Secrets(), func(secret string) bool { return strings.Contains(text, secret) }) {
+		t.Error("a secret is in an answer or output that needs none")
+	}
+}
+
+// What refuses a request tells nothing of what is in it.
+func TestFaultsRepeatNoSecret(t *testing.T) {
+	t.Parallel()
+	s := newSim(t, simulator.Options{})
+	id := login(t, s, simulator.AdminUserID)
+	for _, body := range []string{
+		element("WhoAmI", "SessionID", id)[:60+len(id)],
+		element("UserInfo", "SessionID", id, "UserID", id),
+		element("UserInfo", "SessionID", id),
+		element("WhoAmI", "SessionID", id+"x"),
+		`<WhoAmI xmlns="https://os.ecgrid.io/"><SessionID a="` + id + `"/></WhoAmI>`,
+		`<WhoAmI xmlns="https://os.ecgrid.io/">` + id + `</WhoAmI>`,
+	} {
+		wantNoSecret(t, s, send(s, v12.request("", v12.wrap(body))).body)
+	}
+}
+
+func TestMaxInFlight(t *testing.T) {
+	t.Parallel()
+	s := newSim(t, simulator.Options{})
+	release := make(chan struct{})
+	s.Inject(simulator.Fault{Op: "Version", Before: func(*simulator.Simulator) { <-release }})
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() { call(s, "Version") })
+	}
+	if err := s.Await(t.Context(), "Version", 3); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	wg.Wait()
+	if st := s.State(); st.InFlight != 0 || st.MaxInFlight != 3 {
+		t.Errorf("in flight %d, at most %d", st.InFlight, st.MaxInFlight)
+	}
+}
+
+func TestAwaitGivesUp(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := newSim(t, simulator.Options{}).Await(ctx, "Login", 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestExchanges(t *testing.T) {
+	t.Parallel()
+	s := newSim(t, simulator.Options{Record: true})
+	a := call(s, "Version")
+	send(s, v11.request("Version", "rubbish"))
+	got := s.Exchanges()
+	if len(got) != 2 {
+		t.Fatalf("%d exchanges", len(got))
+	}
+	if x := got[0]; x.Op != "Version" || string(x.Request) != v11.wrap(element("Version")) || string(x.Response) != a.body || x.Status != http.StatusOK ||
+		x.RequestHeader.Get("SOAPAction") != `"https://os.ecgrid.io/Version"` || x.ResponseHeader.Get("Content-Type") != v11.contentType || x.URL != simulator.SOAPPath {
+		t.Error("the first exchange is not as it was")
+	}
+	if x := got[1]; x.Op != "" || string(x.Request) != "rubbish" || x.Status != http.StatusInternalServerError {
+		t.Errorf("the second exchange is not as it was: %s, HTTP %d", x.Op, x.Status)
+	}
+	if s.State().BadRequests != 1 {
+		t.Error("the bad request was not counted")
+	}
+	if a := send(s, v11.request("Version", strings.Repeat(" ", simulator.DefaultMaxBody+1))); a.status != http.StatusRequestEntityTooLarge {
+		t.Errorf("too large while recording: HTTP %d", a.status)
+	}
+}
+
+func TestAdmin(t *testing.T) {
+	t.Parallel()
+	s := newSim(t, simulator.Options{})
+	admin := user(t, s, simulator.AdminUserID)
+	do := func(method, path, body string) answer {
+		return send(s, httptest.NewRequest(method, simulator.AdminPath+path, strings.NewReader(body)))
+	}
+	login(t, s, simulator.AdminUserID)
+	var state simulator.State
+	if err := json.Unmarshal([]byte(do("GET", "/state", "").body), &state); err != nil || state.OpenSessions != 1 || state.Calls["Login"] != 1 || state.OpenByUser[1001] != 1 {
+		t.Errorf("state is %+v, %v", state, err)
+	}
+	if a := do("POST", "/fault", `{"op":"Version","answer":"status","status":502}`); a.status != http.StatusOK {
+		t.Errorf("fault: HTTP %d", a.status)
+	}
+	if a := call(s, "Version"); a.status != http.StatusBadGateway {
+		t.Errorf("the fault was not injected: HTTP %d", a.status)
+	}
+	do("DELETE", "/fault", "")
+	result(t, s, "Version")
+	for _, bad := range []string{`{"op":"Nothing"}`, `{"answers":"status"}`, `[]`, ``} {
+		if a := do("POST", "/fault", bad); a.status != http.StatusBadRequest {
+			t.Errorf("fault %s: HTTP %d", bad, a.status)
+		}
+	}
+	old := user(t, s, simulator.UserID5001).APIKey
+	if do("POST", "/rotate/5001", ""); user(t, s, simulator.UserID5001).APIKey == old {
+		t.Error("not rotated")
+	}
+	if do("POST", "/kill/0", ""); s.OpenSessions() != 0 {
+		t.Error("not killed")
+	}
+	do("POST", "/fill/1001", "")
+	wantRefused(t, tryLogin(s, admin.LoginName, admin.Password), "AccessDenied")
+	if a := do("POST", "/rotate/abc", ""); a.status != http.StatusBadRequest {
+		t.Errorf("rotate/abc: HTTP %d", a.status)
+	}
+}

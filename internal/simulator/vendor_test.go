@@ -1,0 +1,102 @@
+package simulator_test
+
+import (
+	"bytes"
+	"net/http"
+	"testing"
+	"time"
+
+	"vault-plugin-ecgrid/internal/simulator"
+	"vault-plugin-ecgrid/internal/wsdltypes"
+)
+
+func vendor(t *testing.T) *wsdltypes.Schema {
+	t.Helper()
+	path, ok := wsdltypes.VendorPath()
+	if !ok {
+		t.Skipf("the vendor's WSDL, %s, is not above this directory, and ECGRID_WSDL names no file", wsdltypes.VendorFile)
+	}
+	schema, err := wsdltypes.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+// The simulator's WSDL is a part of the vendor's.
+func TestOwnWSDLIsPartOfTheVendors(t *testing.T) {
+	t.Parallel()
+	theirs := vendor(t)
+	ours, err := wsdltypes.Parse(bytes.NewReader(simulator.WSDL("http://sim.test/")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ours.Within(theirs); err != nil {
+		t.Error(err)
+	}
+	if n := len(ours.Operations()); n != 10 {
+		t.Errorf("%d operations, want 10", n)
+	}
+	for port, address := range ours.Addresses() {
+		if address != "http://sim.test/" {
+			t.Errorf("port %s has address %q", port, address)
+		}
+	}
+	if len(ours.Addresses()) != 2 {
+		t.Errorf("ports: %v", ours.Addresses())
+	}
+}
+
+// Every operation, in both versions: request and answer keep to the vendor's WSDL.
+func TestMessagesKeepToTheVendorsWSDL(t *testing.T) {
+	t.Parallel()
+	schema := vendor(t)
+	for _, v := range wires {
+		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			c := newClock()
+			s := newSim(t, simulator.Options{Clock: c.Now, Record: true})
+			driveAll(t, s, v, c)
+			seen := map[string]bool{}
+			for _, x := range s.Exchanges() {
+				seen[x.Op] = true
+				if x.Status != http.StatusOK {
+					t.Errorf("%s: HTTP %d", x.Op, x.Status)
+				}
+				if err := schema.ValidateEnvelope(x.Request, x.Op); err != nil {
+					t.Errorf("request: %v", err)
+				}
+				if err := schema.ValidateEnvelope(x.Response, x.Op+"Response"); err != nil {
+					t.Errorf("answer: %v", err)
+				}
+			}
+			if len(seen) != 10 {
+				t.Errorf("%d operations were driven, want 10", len(seen))
+			}
+		})
+	}
+}
+
+// driveAll calls every operation so that it succeeds, some in more than one way.
+func driveAll(t *testing.T, s *simulator.Simulator, v wire, c *clock) {
+	t.Helper()
+	admin := user(t, s, simulator.AdminUserID)
+	sessionID, ok := v.call(s, "Login", "LoginName", admin.LoginName, "Password", admin.Password).text("LoginResult")
+	if !ok {
+		t.Fatal("no session")
+	}
+	c.Advance(1500 * time.Millisecond)
+	v.call(s, "Version")
+	v.call(s, "WhoAmI", "SessionID", sessionID)
+	v.call(s, "WhoAmI", "SessionID", admin.APIKey)
+	for _, id := range []int32{simulator.UserID5001, simulator.KeylessUserID} {
+		v.call(s, "UserGetAPIKey", "SessionID", sessionID, "UserID", decimal(id))
+		v.call(s, "UserInfo", "SessionID", sessionID, "UserID", decimal(id))
+	}
+	v.call(s, "GenerateAPIKey", "SessionID", sessionID, "UserID", "5002")
+	v.call(s, "UserList", "SessionID", sessionID, "Name", "")
+	v.call(s, "UserList", "SessionID", sessionID, "Name", "nobody has this name")
+	v.call(s, "UserReset", "SessionID", sessionID, "UserID", "5002")
+	v.call(s, "ChangePassword", "SessionID", sessionID, "OldPassword", admin.Password, "NewPassword", "New&<1'\"pass")
+	v.call(s, "Logout", "SessionID", sessionID)
+}

@@ -1,0 +1,225 @@
+package wsdltypes
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const xsi = "http://www.w3.org/2001/XMLSchema-instance"
+
+var envelopes = []string{"http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope"}
+
+// node is one element of a message.
+type node struct {
+	XMLName  xml.Name
+	Attrs    []xml.Attr `xml:",any,attr"`
+	Text     string     `xml:",chardata"`
+	Children []node     `xml:",any"`
+}
+
+// ValidateEnvelope tells what the WSDL has against a SOAP 1.1 or 1.2 message
+// whose body should hold the element of that name. No error repeats a value of
+// the message.
+func (s *Schema) ValidateEnvelope(message []byte, want string) error {
+	body, err := readBody(message)
+	if err != nil {
+		return err
+	}
+	declared, ok := s.elements[want]
+	if !ok {
+		return fmt.Errorf("the WSDL declares no element %s", want)
+	}
+	if got := body.XMLName; got.Local != want || got.Space != s.namespace {
+		return fmt.Errorf("body holds {%s}%s, want {%s}%s", got.Space, got.Local, s.namespace, want)
+	}
+	return s.checkElement(want, body, declared)
+}
+
+// readBody is the one element in a message's Body.
+func readBody(message []byte) (node, error) {
+	if bytes.Contains(message, []byte("<!DOCTYPE")) {
+		return node{}, errors.New("a SOAP message has no DTD")
+	}
+	var root node
+	d := xml.NewDecoder(bytes.NewReader(message))
+	if err := d.Decode(&root); err != nil {
+		return node{}, errors.New("not well-formed UTF-8 XML")
+	}
+	if err := onlySpaceLeft(d); err != nil {
+		return node{}, err
+	}
+	space := root.XMLName.Space
+	if root.XMLName.Local != "Envelope" || !slices.Contains(envelopes, space) {
+		return node{}, errors.New("the root element is not a SOAP envelope")
+	}
+	parts := root.Children
+	if len(parts) > 0 && parts[0].XMLName == (xml.Name{Space: space, Local: "Header"}) {
+		parts = parts[1:]
+	}
+	if len(parts) != 1 || parts[0].XMLName != (xml.Name{Space: space, Local: "Body"}) || len(parts[0].Children) != 1 {
+		return node{}, errors.New("the envelope does not hold one Body with one element")
+	}
+	return parts[0].Children[0], nil
+}
+
+func onlySpaceLeft(d *xml.Decoder) error {
+	for {
+		token, err := d.Token()
+		if err == io.EOF {
+			return nil
+		}
+		if text, ok := token.(xml.CharData); err != nil || !ok || strings.TrimSpace(string(text)) != "" {
+			return errors.New("something follows the envelope")
+		}
+	}
+}
+
+func (s *Schema) checkElement(path string, n node, e element) error {
+	isNil, err := checkAttrs(path, n, e)
+	if err != nil {
+		return err
+	}
+	if isNil {
+		if len(n.Children) > 0 || n.Text != "" {
+			return fmt.Errorf("%s: nil, but not empty", path)
+		}
+		return nil
+	}
+	if e.Complex != nil {
+		return s.checkSequence(path, n, *e.Complex)
+	}
+	if t, ok := s.complex[local(e.Type)]; ok && !strings.HasPrefix(e.Type, "s:") {
+		return s.checkSequence(path, n, t)
+	}
+	return s.checkSimple(path, n, e.Type)
+}
+
+// checkAttrs: no type of the WSDL declares attributes, so there are only
+// xmlns and xsi ones. It tells whether the element is nil.
+func checkAttrs(path string, n node, e element) (isNil bool, err error) {
+	for _, a := range n.Attrs {
+		switch {
+		case a.Name.Space == "xmlns" || a.Name.Space == "" && a.Name.Local == "xmlns":
+		case a.Name.Space == xsi && a.Name.Local == "nil":
+			isNil = a.Value == "true" || a.Value == "1"
+		case a.Name.Space == xsi:
+		default:
+			return false, fmt.Errorf("%s: attribute %s is not declared", path, a.Name.Local)
+		}
+	}
+	if isNil && !e.Nillable {
+		return false, fmt.Errorf("%s: nil, but not nillable", path)
+	}
+	return isNil, nil
+}
+
+// checkSequence walks elements and their declarations side by side.
+func (s *Schema) checkSequence(path string, n node, t complexType) error {
+	if len(t.Any) > 0 {
+		return fmt.Errorf("%s: its type allows anything, which is not supported here", path)
+	}
+	if strings.TrimSpace(n.Text) != "" {
+		return fmt.Errorf("%s: text between elements", path)
+	}
+	rest := n.Children
+	for _, e := range t.Sequence {
+		least, most, err := e.occurs()
+		if err != nil {
+			return fmt.Errorf("%s/%s: %w", path, e.Name, err)
+		}
+		count := 0
+		for len(rest) > 0 && count < most && rest[0].XMLName == (xml.Name{Space: s.namespace, Local: e.Name}) {
+			if err := s.checkElement(path+"/"+e.Name, rest[0], e); err != nil {
+				return err
+			}
+			rest = rest[1:]
+			count++
+		}
+		if count < least {
+			return fmt.Errorf("%s: %s is missing, or not in its place", path, e.Name)
+		}
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("%s: {%s}%s is unknown, out of order or too many", path, rest[0].XMLName.Space, rest[0].XMLName.Local)
+	}
+	return nil
+}
+
+// occurs: XML Schema's default is 1 for both.
+func (e element) occurs() (least, most int, err error) {
+	least, most = 1, 1
+	if e.Min != "" {
+		if least, err = strconv.Atoi(e.Min); err != nil {
+			return 0, 0, errors.New("minOccurs is not a number")
+		}
+	}
+	if e.Max == "unbounded" {
+		return least, int(^uint(0) >> 1), nil
+	}
+	if e.Max != "" {
+		if most, err = strconv.Atoi(e.Max); err != nil {
+			return 0, 0, errors.New("maxOccurs is not a number")
+		}
+	}
+	return least, most, nil
+}
+
+func (s *Schema) checkSimple(path string, n node, typ string) error {
+	if len(n.Children) > 0 {
+		return fmt.Errorf("%s: elements in a value", path)
+	}
+	if t, ok := s.simple[local(typ)]; ok && !strings.HasPrefix(typ, "s:") {
+		for _, v := range t.Restriction.Enum {
+			if n.Text == v.Value {
+				return nil
+			}
+		}
+		return fmt.Errorf("%s: not a value of %s", path, t.Name)
+	}
+	if typ == "s:string" {
+		return nil
+	}
+	valid, ok := lexical[typ]
+	if !ok {
+		return fmt.Errorf("%s: type %s is not supported here", path, typ)
+	}
+	if !valid(strings.Trim(n.Text, " \t\r\n")) {
+		return fmt.Errorf("%s: not a valid %s", path, typ)
+	}
+	return nil
+}
+
+// lexical are XML Schema's lexical forms, surrounding white space removed.
+var lexical = map[string]func(string) bool{
+	"s:int":          integer(32),
+	"s:short":        integer(16),
+	"s:long":         integer(64),
+	"s:unsignedByte": func(v string) bool { n, err := strconv.ParseInt(v, 10, 16); return err == nil && n >= 0 && n < 256 },
+	"s:float":        number,
+	"s:double":       number,
+	"s:decimal":      regexp.MustCompile(`^[+-]?(\d+(\.\d*)?|\.\d+)$`).MatchString,
+	"s:boolean":      func(v string) bool { return slices.Contains([]string{"true", "false", "1", "0"}, v) },
+	"s:dateTime":     regexp.MustCompile(`^-?\d{4,}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?(Z|[+-]\d\d:\d\d)?$`).MatchString,
+	"s:base64Binary": regexp.MustCompile(`^[A-Za-z0-9+/= \t\r\n]*$`).MatchString,
+}
+
+func integer(bits int) func(string) bool {
+	return func(v string) bool { _, err := strconv.ParseInt(v, 10, bits); return err == nil }
+}
+
+// number: Go also reads hexadecimal, underscores and words that XML Schema does not.
+func number(v string) bool {
+	if v == "INF" || v == "-INF" || v == "NaN" {
+		return true
+	}
+	return floating.MatchString(v)
+}
+
+var floating = regexp.MustCompile(`^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$`)
