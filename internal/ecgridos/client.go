@@ -1,0 +1,458 @@
+// Package ecgridos talks SOAP 1.1 to ECGridOS v4.1, as its WSDL has it, and to
+// nothing else. It keeps no session and no credential: who calls holds both.
+//
+// Its answers come from a party that may be broken or hostile. They are read as
+// a stream within fixed bounds of size, depth and time, and no text of theirs
+// gets into an error.
+package ecgridos
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"mime"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-cleanhttp"
+
+	"vault-plugin-ecgrid/internal/ecgridapi"
+)
+
+const (
+	// idleTimeout is below IIS's own 120 s and the 60 s of common load balancers:
+	// the side that closes first never finds a request on a dead connection.
+	idleTimeout = 55 * time.Second
+	// maxHeader bounds the head of an answer, in bytes.
+	maxHeader = 32 << 10
+	// backoffStart is the longest wait before the second try, in front of the
+	// third it is twice that. Both are cut by jitter of up to a half.
+	backoffStart = 100 * time.Millisecond
+
+	defaultTimeout    = 15 * time.Second
+	defaultConcurrent = 8
+)
+
+// Client calls one ECGridOS endpoint. It is safe for concurrent use.
+type Client struct {
+	url     *url.URL
+	timeout time.Duration
+	// kept reuses its connections. fresh opens one for each call: a call that
+	// must not be repeated does not start on a connection that may be dead.
+	kept, fresh *http.Transport
+	// wait is how time passes between tries: false when ctx ended first.
+	wait func(ctx context.Context, d time.Duration) bool
+}
+
+// Connect makes a client; it does no I/O. Zero RequestTimeout means 15 s, zero
+// MaxConcurrent 8. It refuses a URL that is not plain http(s)://host[:port]/path
+// and a CACert without a certificate; what it says of them quotes neither.
+func Connect(e ecgridapi.Endpoint) (*Client, error) {
+	u, err := parseURL(e.URL)
+	if err != nil {
+		return nil, err
+	}
+	trust, err := tlsConfig(e)
+	if err != nil {
+		return nil, err
+	}
+	if e.RequestTimeout < 0 || e.MaxConcurrent < 0 {
+		return nil, errors.New("ECGrid endpoint: negative timeout or concurrency")
+	}
+	concurrent := orDefault(e.MaxConcurrent, defaultConcurrent)
+	c := &Client{
+		url:     u,
+		timeout: orDefault(e.RequestTimeout, defaultTimeout),
+		kept:    newTransport(trust, concurrent),
+		fresh:   newTransport(trust.Clone(), concurrent),
+		wait:    sleep,
+	}
+	c.fresh.DisableKeepAlives = true
+	return c, nil
+}
+
+// Close closes the idle connections. Calls under way go on, later ones open new
+// connections.
+func (c *Client) Close() {
+	c.kept.CloseIdleConnections()
+	c.fresh.CloseIdleConnections()
+}
+
+func orDefault[T comparable](v, ifZero T) T {
+	var zero T
+	if v == zero {
+		return ifZero
+	}
+	return v
+}
+
+func parseURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil: // err quotes the URL
+		return nil, errors.New("ECGrid endpoint: the URL cannot be parsed")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, errors.New("ECGrid endpoint: the URL is neither https nor http")
+	case u.Hostname() == "":
+		return nil, errors.New("ECGrid endpoint: the URL has no host")
+	case u.User != nil:
+		return nil, errors.New("ECGrid endpoint: the URL holds credentials")
+	case u.Fragment != "":
+		return nil, errors.New("ECGrid endpoint: the URL has a fragment")
+	}
+	return u, nil
+}
+
+func tlsConfig(e ecgridapi.Endpoint) (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: e.TLSServerName}
+	if e.CACert == "" {
+		return conf, nil
+	}
+	conf.RootCAs = x509.NewCertPool()
+	if !conf.RootCAs.AppendCertsFromPEM([]byte(e.CACert)) {
+		return nil, errors.New("ECGrid endpoint: the CA bundle holds no PEM certificate")
+	}
+	return conf, nil
+}
+
+func newTransport(trust *tls.Config, concurrent int) *http.Transport {
+	t := cleanhttp.DefaultPooledTransport()
+	// HTTP/1.1 only: one call has one connection, so it is known exactly whether
+	// anything was sent. HTTP/2 replays requests on its own.
+	t.ForceAttemptHTTP2 = false
+	t.Protocols = new(http.Protocols)
+	t.Protocols.SetHTTP1(true)
+	t.TLSClientConfig = trust
+	t.DisableCompression = true // limits are of bytes on the wire
+	t.MaxResponseHeaderBytes = maxHeader
+	t.IdleConnTimeout = idleTimeout
+	t.MaxIdleConns = concurrent
+	t.MaxIdleConnsPerHost = concurrent
+	t.MaxConnsPerHost = concurrent + 2 // a Logout need not wait for the rest
+	return t
+}
+
+// repeats says whether a failed try may be followed by another.
+type repeats struct {
+	tries int // in all
+	may   func(f *failure, sent bool) bool
+}
+
+var (
+	// asRead is for what changes nothing.
+	asRead = repeats{3, func(f *failure, _ bool) bool { return f.transient }}
+	// ifUnsent is for what ECGrid counts or carries out: nothing of it may have left.
+	ifUnsent = repeats{2, func(f *failure, sent bool) bool { return f.transient && !sent }}
+)
+
+// failure is what went wrong in one try.
+type failure struct {
+	kind      error  // an ecgridapi sentinel, or canceled
+	reason    string // our own phrase
+	transient bool   // another try may succeed
+}
+
+func (f *failure) Error() string { return f.reason }
+
+func badAnswer(reason string) *failure {
+	return &failure{kind: ecgridapi.ErrBadAnswer, reason: reason}
+}
+
+// canceled is the kind of a call that its caller gave up. For who looks for a
+// sentinel only, it is ErrTimeout: no answer came in the time there was.
+type canceled struct{}
+
+func (canceled) Error() string { return "given up by the caller" }
+
+func (canceled) Is(target error) bool {
+	return target == ecgridapi.ErrTimeout || target == context.Canceled
+}
+
+// result is where an answer is read to.
+type result interface {
+	reset()             // what a failed try left behind
+	read(*answer) error // the element at hand, to its end
+}
+
+// call sends the request of e and reads the answer into to. It repeats within
+// one deadline, by a loop of its own rather than go-retryablehttp's: whether a
+// 500 may be repeated is known only once its body turned out not to be a fault,
+// Sent must span the tries, and one failed call must not close the idle
+// connections of the others.
+func (c *Client) call(ctx context.Context, op *operation, e *envelope, to result) error {
+	body, unsendable := e.close()
+	if unsendable != "" {
+		return &ecgridapi.Error{Op: op.name, Kind: ecgridapi.ErrFault, Reason: unsendable + " cannot be sent in XML"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	var sent bool
+	for try := 1; ; try++ {
+		f := c.try(ctx, op, body, to, &sent)
+		if f == nil {
+			return nil
+		}
+		again := try < op.again.tries && op.again.may(f, sent)
+		if again && !c.pause(ctx, try) {
+			again = false
+			if ended := ctxFailure(ctx); ended != nil {
+				f = ended
+			}
+		}
+		if !again {
+			return &ecgridapi.Error{Op: op.name, Kind: f.kind, Reason: f.reason, Sent: sent}
+		}
+	}
+}
+
+// pause waits before the next try. It is false when ctx has ended, or would
+// before the wait is over: then the failure there is says more than "too slow".
+func (c *Client) pause(ctx context.Context, try int) bool {
+	most := backoffStart << (try - 1)
+	d := most - rand.N(most/2)
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
+		return false
+	}
+	return c.wait(ctx, d)
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// try is one HTTP exchange. It sets *sent as soon as it has a connection: before
+// that no byte of the request can have left, after that nobody can be certain.
+func (c *Client) try(ctx context.Context, op *operation, body []byte, to result, sent *bool) *failure {
+	var connected atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	})
+	// The transport itself, not an http.Client: no redirects, no cookies, and no
+	// url.Error that quotes the URL. Without GetBody it replays nothing.
+	req := (&http.Request{
+		Method:        http.MethodPost,
+		URL:           c.url,
+		Host:          c.url.Host,
+		Header:        op.header,
+		Body:          io.NopCloser(bytes.NewReader(body)),
+		ContentLength: int64(len(body)),
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+	}).WithContext(ctx)
+	transport := c.kept
+	if op.fresh {
+		transport = c.fresh
+	}
+	resp, err := transport.RoundTrip(req)
+	*sent = *sent || connected.Load()
+	if err != nil {
+		return transportFailure(ctx, err)
+	}
+	// An answer read to its end leaves the connection to the next call. One that
+	// is not, closes it: who answers nonsense is not read for longer than needed.
+	defer resp.Body.Close()
+	return read(ctx, op, resp, to)
+}
+
+// read turns an HTTP response into a result or a failure.
+func read(ctx context.Context, op *operation, resp *http.Response, to result) *failure {
+	f := refuseHead(op, resp)
+	if f == nil {
+		f = readBody(ctx, op, resp, to)
+	}
+	if f != nil && f.kind == ecgridapi.ErrBadAnswer && resp.StatusCode != http.StatusOK {
+		return statusFailure(resp.StatusCode) // no fault in it: the status says more
+	}
+	return f
+}
+
+func readBody(ctx context.Context, op *operation, resp *http.Response, to result) *failure {
+	in := newInput(resp.Body, op.limit)
+	defer in.release()
+	to.reset()
+	err := newAnswer(in).read(op.name, resp.StatusCode == http.StatusOK, to)
+	if err == nil {
+		return nil
+	}
+	var f *failure
+	switch {
+	case in.err != nil: // what stopped the reading says more than where it stopped
+		f = in.failure()
+	case !errors.As(err, &f):
+		f = badAnswer("not well-formed")
+	}
+	// At the end of ctx the connection is closed, and a server that sees it may
+	// end its answer in good order: half an answer is then our own doing.
+	if ended := ctxFailure(ctx); ended != nil && f.kind == ecgridapi.ErrBadAnswer {
+		return ended
+	}
+	return f
+}
+
+// refuseHead refuses what need not be read.
+func refuseHead(op *operation, resp *http.Response) *failure {
+	status := resp.StatusCode
+	switch {
+	case status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests,
+		status != http.StatusOK && status < 400:
+		return statusFailure(status)
+	case resp.ContentLength > op.limit:
+		return badAnswer(tooLarge)
+	case !plainUTF8(resp.Header):
+		return badAnswer("compressed or not in UTF-8")
+	}
+	return nil
+}
+
+// statusFailure is a status that came without a SOAP body to go by.
+func statusFailure(status int) *failure {
+	f := badAnswer("HTTP status " + strconv.Itoa(status))
+	f.transient = status >= 500
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
+		f.kind = ecgridapi.ErrUnreachable
+	}
+	return f
+}
+
+// plainUTF8 is false when the head says that the body is compressed or in
+// another character set. The media type does not matter: the body decides.
+func plainUTF8(h http.Header) bool {
+	if enc := h.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
+		return false
+	}
+	_, params, err := mime.ParseMediaType(h.Get("Content-Type"))
+	if err != nil {
+		return true
+	}
+	switch strings.ToLower(params["charset"]) {
+	case "", "utf-8", "utf8", "us-ascii":
+		return true
+	}
+	return false
+}
+
+// ctxFailure is what the end of ctx means, or nil while it lasts.
+func ctxFailure(ctx context.Context) *failure {
+	switch err := ctx.Err(); {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled):
+		return &failure{kind: canceled{}}
+	default:
+		return &failure{kind: ecgridapi.ErrTimeout}
+	}
+}
+
+const (
+	closedEarly = "connection closed without an answer"
+	halfAnswer  = "half an answer"
+	tooLarge    = "too large"
+)
+
+// noAnswer tells by error value why no answer came, first match first.
+var noAnswer = []struct {
+	is     error
+	reason string
+}{
+	{syscall.ECONNREFUSED, "connection refused"},
+	{syscall.ECONNRESET, "connection reset"},
+	{syscall.EPIPE, "connection reset"},
+	{syscall.EHOSTUNREACH, "no route to the host"},
+	{syscall.ENETUNREACH, "no route to the host"},
+	{io.EOF, closedEarly},
+}
+
+// transportFailure gives the error of a RoundTrip its meaning. It copies none of
+// its text, which may quote the URL, names or bytes from upstream.
+func transportFailure(ctx context.Context, err error) *failure {
+	if f := ctxFailure(ctx); f != nil {
+		return f
+	}
+	if reason := tlsReason(err); reason != "" { // as it was, so it will be
+		return &failure{kind: ecgridapi.ErrUnreachable, reason: reason}
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return &failure{kind: ecgridapi.ErrBadAnswer, reason: halfAnswer, transient: true}
+	}
+	if reason := notHTTP(err); reason != "" {
+		return badAnswer(reason)
+	}
+	return &failure{kind: ecgridapi.ErrUnreachable, reason: unreachableReason(err), transient: true}
+}
+
+func unreachableReason(err error) string {
+	for _, n := range noAnswer {
+		if errors.Is(err, n.is) {
+			return n.reason
+		}
+	}
+	var dns *net.DNSError
+	var network net.Error
+	switch {
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return "name not found"
+	case errors.As(err, &dns):
+		return "name not resolved"
+	case errors.As(err, &network) && network.Timeout():
+		return "connection not opened in time"
+	case err.Error() == "http: server closed idle connection": // net/http keeps the value to itself
+		return closedEarly
+	}
+	return "connection failed"
+}
+
+// tlsReason is "" for an error that is not about TLS.
+func tlsReason(err error) string {
+	var (
+		verify  *tls.CertificateVerificationError
+		unknown x509.UnknownAuthorityError
+		name    x509.HostnameError
+		invalid x509.CertificateInvalidError
+		record  tls.RecordHeaderError
+	)
+	switch {
+	case errors.As(err, &name):
+		return "TLS certificate is for another name"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "TLS certificate expired or not yet valid"
+	case errors.As(err, &verify), errors.As(err, &unknown), errors.As(err, &invalid):
+		return "TLS certificate not trusted"
+	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return "no TLS on that port"
+	case strings.Contains(err.Error(), "tls: "): // crypto/tls has no type for most of its errors
+		return "TLS handshake failed"
+	}
+	return ""
+}
+
+// notHTTP is "" unless something came that is not an HTTP response. net/http has
+// no types for these.
+func notHTTP(err error) string {
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "malformed "):
+		return "not HTTP"
+	case strings.Contains(text, "response headers exceeded"):
+		return "head of the answer too large"
+	}
+	return ""
+}

@@ -1,0 +1,908 @@
+package ecgridos
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"reflect"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vault-plugin-ecgrid/internal/ecgridapi"
+)
+
+func TestConnectRefuses(t *testing.T) {
+	t.Parallel()
+	for name, e := range map[string]ecgridapi.Endpoint{
+		"nothing":             {},
+		"no scheme":           {URL: "canary/path"},
+		"other scheme":        {URL: "ftp://canary/"},
+		"no host":             {URL: "https:///canary"},
+		"port only":           {URL: "https://:443/canary"},
+		"credentials":         {URL: "https://canary:canary@host/"},
+		"fragment":            {URL: "https://host/#canary"},
+		"bad escape":          {URL: "https://host/%zzcanary"},
+		"no PEM":              {URL: "https://host/", CACert: "canary"},
+		"PEM of other things": {URL: "https://host/", CACert: "-----BEGIN CANARY-----\nAAAA\n-----END CANARY-----\n"},
+		"negative timeout":    {URL: "https://host/", RequestTimeout: -1},
+		"negative concurrent": {URL: "https://host/", MaxConcurrent: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, err := Connect(e)
+			if err == nil || c != nil {
+				t.Fatal("accepted")
+			}
+			if strings.Contains(strings.ToLower(err.Error()), "canary") {
+				t.Error("the error quotes the endpoint")
+			}
+		})
+	}
+}
+
+func TestEveryOperation(t *testing.T) {
+	t.Parallel()
+	c := serve(t, strict)
+	for _, op := range everyOp {
+		t.Run(op.name, func(t *testing.T) {
+			got, err := op.call(t.Context(), c)
+			if err != nil || !reflect.DeepEqual(got, op.want) {
+				t.Errorf("got %+v, %v, want %+v", got, err, op.want)
+			}
+		})
+	}
+}
+
+// A head that says more than it must tells a proxy's log more than it must.
+func TestHead(t *testing.T) {
+	t.Parallel()
+	var head http.Header
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		head = r.Header.Clone()
+		if r.URL.RequestURI() != "/v4.1/prod/ECGridOS.asmx" || r.ProtoMajor != 1 || r.ContentLength <= 0 {
+			t.Errorf("got %s, HTTP/%d, %d bytes", r.URL, r.ProtoMajor, r.ContentLength)
+		}
+		strict(w, r)
+	})
+	if _, err := c.Version(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := http.Header{
+		"Content-Type":   {"text/xml; charset=utf-8"},
+		"Soapaction":     {`"https://os.ecgrid.io/Version"`},
+		"User-Agent":     {"vault-plugin-ecgrid"},
+		"Content-Length": head["Content-Length"],
+	}
+	if !reflect.DeepEqual(head, want) {
+		t.Errorf("got %v", head)
+	}
+}
+
+func TestUnsendable(t *testing.T) {
+	t.Parallel()
+	c := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("something was sent") })
+	const bad = "canary\x01"
+	for param, call := range map[string]func(context.Context) error{
+		"LoginName":   func(ctx context.Context) error { _, err := c.Login(ctx, bad, "p"); return err },
+		"Password":    func(ctx context.Context) error { _, err := c.Login(ctx, "l", "canary\xff"); return err },
+		"SessionID":   func(ctx context.Context) error { return c.Logout(ctx, bad) },
+		"OldPassword": func(ctx context.Context) error { return c.ChangePassword(ctx, "s", "\uFFFEcanary", bad) },
+		"NewPassword": func(ctx context.Context) error { return c.ChangePassword(ctx, "s", "p", bad) },
+		"Name":        func(ctx context.Context) error { _, err := c.UserList(ctx, "s", bad); return err },
+	} {
+		t.Run(param, func(t *testing.T) {
+			t.Parallel()
+			e := wantFailure(t, call(t.Context()), ecgridapi.ErrFault)
+			if e.Sent || e.Reason != param+" cannot be sent in XML" {
+				t.Errorf("got %+v", e)
+			}
+		})
+	}
+}
+
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	html := "<html><body>" + canaryUpstream + "</body></html>"
+	fault := soapFault("soap:Client", "<detail><ErrorCode>2</ErrorCode></detail>")
+	good := response("Version", "<VersionResult>4</VersionResult>")
+	tests := []struct {
+		status int
+		body   string
+		kind   error
+		reason string
+		tries  int
+	}{
+		{200, html, ecgridapi.ErrBadAnswer, "not a SOAP envelope", 1},
+		{200, fault, ecgridapi.ErrAccessDenied, "code 2", 1},
+		{500, fault, ecgridapi.ErrAccessDenied, "code 2", 1},
+		{400, fault, ecgridapi.ErrAccessDenied, "code 2", 1},
+		{502, fault, ecgridapi.ErrAccessDenied, "code 2", 1},
+		{500, html, ecgridapi.ErrBadAnswer, "HTTP status 500", 3},
+		{500, "", ecgridapi.ErrBadAnswer, "HTTP status 500", 3},
+		{500, good, ecgridapi.ErrBadAnswer, "HTTP status 500", 3},
+		{500, html + strings.Repeat(" ", maxSmall), ecgridapi.ErrBadAnswer, "HTTP status 500", 3},
+		{502, html, ecgridapi.ErrBadAnswer, "HTTP status 502", 3},
+		{504, html, ecgridapi.ErrBadAnswer, "HTTP status 504", 3},
+		{503, html, ecgridapi.ErrUnreachable, "HTTP status 503", 3},
+		{503, fault, ecgridapi.ErrUnreachable, "HTTP status 503", 3},
+		{429, fault, ecgridapi.ErrUnreachable, "HTTP status 429", 1},
+		{201, good, ecgridapi.ErrBadAnswer, "HTTP status 201", 1},
+		{202, fault, ecgridapi.ErrBadAnswer, "HTTP status 202", 1},
+		{204, "", ecgridapi.ErrBadAnswer, "HTTP status 204", 1},
+		{302, good, ecgridapi.ErrBadAnswer, "HTTP status 302", 1},
+		{401, html, ecgridapi.ErrBadAnswer, "HTTP status 401", 1},
+		{404, html, ecgridapi.ErrBadAnswer, "HTTP status 404", 1},
+		{404, good, ecgridapi.ErrBadAnswer, "HTTP status 404", 1},
+	}
+	for _, test := range tests {
+		var tries atomic.Int32
+		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			tries.Add(1)
+			if test.status == 302 {
+				w.Header().Set("Location", "/elsewhere")
+			}
+			answerWith(test.status, test.body)(w, r)
+		})
+		_, err := c.Version(t.Context())
+		e := wantFailure(t, err, test.kind)
+		if e.Reason != test.reason || !e.Sent || int(tries.Load()) != test.tries {
+			t.Errorf("%d with %.40q: %+v after %d tries, want %q after %d", test.status, test.body, e, tries.Load(), test.reason, test.tries)
+		}
+	}
+}
+
+func TestRedirectIsNotFollowed(t *testing.T) {
+	t.Parallel()
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		t.Error("the second host received something")
+	}))
+	defer other.Close()
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		c := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, status) })
+		for _, op := range everyOp {
+			_, err := op.call(t.Context(), c)
+			wantFailure(t, err, ecgridapi.ErrBadAnswer)
+		}
+	}
+}
+
+func TestCookiesAreNotKept(t *testing.T) {
+	t.Parallel()
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if len(r.Cookies()) > 0 {
+			t.Error("a cookie came back")
+		}
+		http.SetCookie(w, &http.Cookie{Name: "ASP.NET_SessionId", Value: "1", Path: "/"})
+		strict(w, r)
+	})
+	for range 3 {
+		if _, err := c.Version(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestHeadOfAnswer(t *testing.T) {
+	t.Parallel()
+	good := response("Version", "<VersionResult>4</VersionResult>")
+	for name, test := range map[string]struct {
+		header, value string
+		kind          error
+	}{
+		"charset":        {"Content-Type", "text/xml; charset=UTF-8", nil},
+		"quoted charset": {"Content-Type", `application/xml; charset="utf-8"`, nil},
+		"no charset":     {"Content-Type", "text/xml", nil},
+		"nonsense":       {"Content-Type", ";;;", nil},
+		"other charset":  {"Content-Type", "text/xml; charset=utf-16", ecgridapi.ErrBadAnswer},
+		"latin":          {"Content-Type", "text/xml; charset=iso-8859-1", ecgridapi.ErrBadAnswer},
+		"identity":       {"Content-Encoding", "identity", nil},
+		"gzip":           {"Content-Encoding", "gzip", ecgridapi.ErrBadAnswer},
+		"large":          {"X-Large", strings.Repeat("x", maxHeader+8<<10), ecgridapi.ErrBadAnswer},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set(test.header, test.value)
+				io.WriteString(w, good)
+			})
+			_, err := c.Version(t.Context())
+			if test.kind != nil {
+				wantFailure(t, err, test.kind)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// raw serves bytes that need not be HTTP: say gets each connection once a whole
+// request has come, and closes it.
+func raw(t *testing.T, say func(net.Conn)) (*Client, *atomic.Int32) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var requests atomic.Int32
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() {
+				defer conn.Close()
+				r, err := http.ReadRequest(bufio.NewReader(conn))
+				if err != nil {
+					return
+				}
+				io.Copy(io.Discard, r.Body)
+				requests.Add(1)
+				say(conn)
+			})
+		}
+	})
+	c := connect(t, ecgridapi.Endpoint{URL: "http://" + l.Addr().String()})
+	t.Cleanup(func() { c.Close(); l.Close(); conns.Wait() })
+	return c, &requests
+}
+
+// Every operation against a server that hangs up: what it is called, that it
+// counts as sent, and how often it was sent.
+func TestBrokenConnections(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		answer string // %s is the whole answer to the operation
+		kind   error
+		reason string
+		reads  int32 // requests of a read
+	}{
+		{"closed", "", ecgridapi.ErrUnreachable, closedEarly, 3},
+		{"reset", "reset", ecgridapi.ErrUnreachable, "connection reset", 3},
+		{"half a head", "HTTP/1.1 200 OK\r\nServer: a\r\n", ecgridapi.ErrBadAnswer, halfAnswer, 3},
+		{"half a line", "HTTP/1.1 200 OK\r\nContent-Le", ecgridapi.ErrBadAnswer, "not HTTP", 1},
+		{"half a body", "HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n<soap:Env", ecgridapi.ErrBadAnswer, halfAnswer, 3},
+		{"all but the length", "HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n%s", ecgridapi.ErrBadAnswer, halfAnswer, 3},
+		{"half a chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n%s", ecgridapi.ErrBadAnswer, halfAnswer, 3},
+		{"half an error page", "HTTP/1.1 502 Bad\r\nContent-Length: 999\r\n\r\n<html>", ecgridapi.ErrBadAnswer, "HTTP status 502", 3},
+		{"half a document", "HTTP/1.1 200 OK\r\n\r\n<soap:Envelope xmlns:soap='" + nsSOAP11 + "'>", ecgridapi.ErrBadAnswer, "not well-formed", 1},
+		{"not HTTP", "SSH-2.0-" + canaryUpstream + "\r\n", ecgridapi.ErrBadAnswer, "not HTTP", 1},
+		{"no status", "HTTP/1.1 " + canaryUpstream + "\r\n\r\n", ecgridapi.ErrBadAnswer, "not HTTP", 1},
+		{"bad header", "HTTP/1.1 200 OK\r\n" + canaryUpstream + "\r\n\r\n", ecgridapi.ErrBadAnswer, "not HTTP", 1},
+	}
+	for _, test := range tests {
+		for _, op := range everyOp {
+			t.Run(test.name+"/"+op.name, func(t *testing.T) {
+				t.Parallel()
+				c, requests := raw(t, func(conn net.Conn) {
+					if test.answer == "reset" {
+						conn.(*net.TCPConn).SetLinger(0)
+						return
+					}
+					io.WriteString(conn, strings.ReplaceAll(test.answer, "%s", response(op.name, op.result)))
+				})
+				_, err := op.call(t.Context(), c)
+				e := wantFailure(t, err, test.kind)
+				if e.Op != op.name || e.Reason != test.reason || !e.Sent {
+					t.Errorf("got %+v, want %q, sent", e, test.reason)
+				}
+				want := int32(1)
+				if op.read {
+					want = test.reads
+				}
+				if requests.Load() != want {
+					t.Errorf("sent %d times, want %d", requests.Load(), want)
+				}
+			})
+		}
+	}
+}
+
+// What never got a connection was certainly not sent, and may be tried again,
+// whatever the operation.
+func TestUnsent(t *testing.T) {
+	t.Parallel()
+	refuse := func(context.Context, string, string) (net.Conn, error) {
+		l, err := net.Listen("tcp", "127.0.0.1:0") // a port that was free just now
+		if err != nil {
+			return nil, err
+		}
+		l.Close()
+		return net.Dial("tcp", l.Addr().String())
+	}
+	tests := []struct {
+		name   string
+		dial   func(context.Context, string, string) (net.Conn, error)
+		reason string
+	}{
+		{"refused", refuse, "connection refused"},
+		{"no such name", failDial(&net.DNSError{Name: canaryUpstream, IsNotFound: true}), "name not found"},
+		{"no resolver", failDial(&net.DNSError{Name: canaryUpstream}), "name not resolved"},
+		{"dial too slow", failDial(&net.OpError{Op: "dial", Err: timeout{}}), "connection not opened in time"},
+		{"no route", failDial(&net.OpError{Op: "dial", Err: syscall.EHOSTUNREACH}), "no route to the host"},
+		{"closed while idle", failDial(errors.New("http: server closed idle connection")), closedEarly},
+		{"other", failDial(errors.New(canaryUpstream)), "connection failed"},
+	}
+	for _, test := range tests {
+		for _, op := range everyOp {
+			t.Run(test.name+"/"+op.name, func(t *testing.T) {
+				t.Parallel()
+				c := connect(t, ecgridapi.Endpoint{URL: "http://ecgrid.test/"})
+				var dials int
+				c.kept.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+					dials++
+					return test.dial(ctx, network, addr)
+				}
+				c.fresh.DialContext = c.kept.DialContext
+				_, err := op.call(t.Context(), c)
+				e := wantFailure(t, err, ecgridapi.ErrUnreachable)
+				if e.Sent || e.Reason != test.reason {
+					t.Errorf("got %+v, want %q, unsent", e, test.reason)
+				}
+				want := 2
+				if op.read {
+					want = 3
+				}
+				if dials != want {
+					t.Errorf("dialled %d times, want %d", dials, want)
+				}
+			})
+		}
+	}
+}
+
+func failDial(err error) func(context.Context, string, string) (net.Conn, error) {
+	return func(context.Context, string, string) (net.Conn, error) { return nil, err }
+}
+
+type timeout struct{}
+
+func (timeout) Error() string   { return canaryUpstream }
+func (timeout) Timeout() bool   { return true }
+func (timeout) Temporary() bool { return true }
+
+// A second try that succeeds is a success, and no rest of the first is in it.
+func TestSecondTry(t *testing.T) {
+	t.Parallel()
+	var tries atomic.Int32
+	first := response("UserList", "<UserListResult><UserIDInfo>"+userInfo+"</UserIDInfo></UserListResult>")
+	c, _ := raw(t, func(conn net.Conn) {
+		if tries.Add(1) == 1 {
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"+first)
+			return
+		}
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"+response("UserList", ""))
+	})
+	users, err := c.UserList(t.Context(), "s", "")
+	if err != nil || len(users) != 0 || tries.Load() != 2 {
+		t.Errorf("got %v, %v after %d tries", users, err, tries.Load())
+	}
+}
+
+// Once a try was sent, the call was sent, even if the last try was not.
+func TestSentSpansTries(t *testing.T) {
+	t.Parallel()
+	c, requests := raw(t, func(net.Conn) {})
+	dial := c.kept.DialContext
+	var dials int
+	c.kept.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if dials++; dials > 1 {
+			return nil, errors.New("no")
+		}
+		return dial(ctx, network, addr)
+	}
+	_, err := c.Version(t.Context())
+	if e := wantFailure(t, err, ecgridapi.ErrUnreachable); !e.Sent || requests.Load() != 1 || dials != 3 {
+		t.Errorf("got %+v after %d requests, %d dials", e, requests.Load(), dials)
+	}
+}
+
+func TestConnectionIsReused(t *testing.T) {
+	t.Parallel()
+	var conns atomic.Int32
+	var n atomic.Int32
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1)%3 == 0 { // a fault costs no connection
+			answerWith(500, soapFault("soap:Client", ""))(w, r)
+			return
+		}
+		strict(w, r)
+	}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	s.Start()
+	defer s.Close()
+	c := connect(t, ecgridapi.Endpoint{URL: s.URL})
+	defer c.Close()
+	for range 3 {
+		for _, op := range everyOp {
+			if !op.fresh {
+				op.call(t.Context(), c)
+			}
+		}
+	}
+	if conns.Load() != 1 {
+		t.Errorf("%d connections for 21 calls, want 1", conns.Load())
+	}
+	for _, op := range everyOp {
+		before := conns.Load()
+		if op.call(t.Context(), c); op.fresh != (conns.Load() == before+1) {
+			t.Errorf("%s: %d new connections", op.name, conns.Load()-before)
+		}
+	}
+	c.Close()
+	if _, err := c.Version(t.Context()); err != nil && !errors.Is(err, ecgridapi.ErrFault) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	t.Parallel()
+	var now, most atomic.Int32
+	release := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n := now.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		<-release
+		now.Add(-1)
+		strict(w, r)
+	}))
+	defer s.Close()
+	c := connect(t, ecgridapi.Endpoint{URL: s.URL, MaxConcurrent: 2})
+	defer c.Close()
+	var calls sync.WaitGroup
+	for range 20 {
+		calls.Go(func() {
+			if _, err := c.Version(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for now.Load() < 4 {
+		runtime.Gosched()
+	}
+	close(release)
+	calls.Wait()
+	if most.Load() != 4 {
+		t.Errorf("%d at once, want 2 and 2 to spare", most.Load())
+	}
+}
+
+func TestDeadline(t *testing.T) {
+	t.Parallel()
+	good := response("Version", "<VersionResult>4</VersionResult>")
+	hang := func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body); <-r.Context().Done() }
+	drip := func(w http.ResponseWriter, r *http.Request) {
+		for i := 0; r.Context().Err() == nil; i++ {
+			if _, err := io.WriteString(w, good[i%len(good):][:1]); err != nil {
+				return
+			}
+			w.(http.Flusher).Flush()
+			select {
+			case <-r.Context().Done():
+			case <-time.After(time.Second): // of the bubble's clock
+			}
+		}
+	}
+	busy := answerWith(503, "")
+	tests := []struct {
+		name   string
+		h      http.HandlerFunc
+		ctx    time.Duration
+		cause  bool // of the caller's ctx
+		kind   error
+		within time.Duration
+	}{
+		{"hang", hang, 0, false, ecgridapi.ErrTimeout, 15 * time.Second},
+		{"drip", drip, 0, false, ecgridapi.ErrTimeout, 15 * time.Second},
+		{"hang, caller's deadline", hang, 3 * time.Second, false, ecgridapi.ErrTimeout, 3 * time.Second},
+		{"hang, caller's deadline and cause", hang, 3 * time.Second, true, ecgridapi.ErrTimeout, 3 * time.Second},
+		{"drip, caller's deadline", drip, 3500 * time.Millisecond, false, ecgridapi.ErrTimeout, 3500 * time.Millisecond},
+		// tries end when there is no time for another
+		{"busy", busy, 0, false, ecgridapi.ErrUnreachable, 300 * time.Millisecond},
+		{"busy, caller's deadline", busy, 10 * time.Millisecond, false, ecgridapi.ErrUnreachable, 0},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c := servePipes(t, 0, test.h)
+				ctx := t.Context()
+				if test.ctx > 0 {
+					var cause error
+					if test.cause {
+						cause = errors.New(canaryUpstream)
+					}
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeoutCause(ctx, test.ctx, cause)
+					defer cancel()
+				}
+				start := time.Now()
+				_, err := c.Version(ctx)
+				took := time.Since(start)
+				e := wantFailure(t, err, test.kind)
+				if took > test.within || took < test.within/2 || !e.Sent || errors.Is(err, context.Canceled) {
+					t.Errorf("took %v, want %v; %+v", took, test.within, e)
+				}
+			})
+		})
+	}
+}
+
+// A server that sees our connection close may end its answer in good order. That
+// is no half answer of its making; a whole one counts all the same.
+func TestAnswerThatEndsWithTheContext(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]error{
+		"<soap:Envelope": context.Canceled,
+		soapFault("soap:Client", "<detail><ErrorCode>2</ErrorCode></detail>"): ecgridapi.ErrAccessDenied,
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		f := read(ctx, opVersion, &http.Response{
+			StatusCode:    http.StatusOK,
+			ContentLength: -1,
+			Body:          io.NopCloser(io.MultiReader(strings.NewReader(body), callAtEnd(cancel))),
+		}, &value[string]{parse: (*answer).string})
+		if f == nil || !errors.Is(f.kind, want) {
+			t.Errorf("%s: got %+v", body, f)
+		}
+	}
+}
+
+type callAtEnd func()
+
+func (f callAtEnd) Read([]byte) (int, error) {
+	f()
+	return 0, io.EOF
+}
+
+func TestDeadlineWithoutConnection(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := servePipes(t, 2*time.Second, nil)
+		c.kept.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		_, err := c.Login(t.Context(), "jo", canaryPassword)
+		if e := wantFailure(t, err, ecgridapi.ErrTimeout); e.Sent {
+			t.Error("counts as sent")
+		}
+	})
+}
+
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := servePipes(t, 0, func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+		})
+		for _, op := range everyOp {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(time.Second, func() { cancel(errors.New(canaryUpstream)) })
+			_, err := op.call(ctx, c)
+			if e := wantFailure(t, err, context.Canceled); !e.Sent {
+				t.Errorf("%s: counts as unsent", op.name)
+			}
+			_, err = op.call(ctx, c)
+			if e := wantFailure(t, err, context.Canceled); e.Sent {
+				t.Errorf("%s: counts as sent, with a context that had ended", op.name)
+			}
+		}
+	})
+}
+
+func TestCancelBetweenTries(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := servePipes(t, 0, answerWith(503, ""))
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(10*time.Millisecond, cancel)
+		_, err := c.Version(ctx)
+		wantFailure(t, err, context.Canceled)
+	})
+}
+
+// A caller that hangs up while 50 users are listed leaves nothing behind; that
+// is what the bubble checks at its end.
+func TestNothingIsLeftBehind(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := servePipes(t, 0, func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			head, _, _ := strings.Cut(response("UserList", "<UserListResult>"), "</UserListResponse")
+			io.WriteString(w, head)
+			for range 50 {
+				io.WriteString(w, "<UserIDInfo>"+userInfo+"</UserIDInfo>")
+			}
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		})
+		for range 4 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			users, err := c.UserList(ctx, "s", "")
+			wantFailure(t, err, ecgridapi.ErrTimeout)
+			if users != nil {
+				t.Error("half a list")
+			}
+			cancel()
+		}
+	})
+}
+
+// endless is a body of n bytes.
+type endless struct {
+	head, unit, tail string
+	units            int
+}
+
+func (e endless) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	io.Copy(io.Discard, r.Body)
+	out := bufio.NewWriterSize(w, 32<<10)
+	out.WriteString(e.head)
+	for range e.units {
+		if _, err := out.WriteString(e.unit); err != nil {
+			return
+		}
+	}
+	out.WriteString(e.tail)
+	out.Flush()
+}
+
+var garbage []byte // a global, so that it is really made
+
+// Not parallel: it measures the process.
+func TestFiftyMegabytes(t *testing.T) {
+	const size = 50 << 20
+	head, tail, _ := strings.Cut(response("UserList", "<UserListResult>|</UserListResult>"), "|")
+	user := func(login string) string {
+		return strings.Replace("<UserIDInfo>"+userInfo+"</UserIDInfo>", "jo", login, 1)
+	}
+	units := map[string]endless{
+		"one text":        {head: head + "<UserIDInfo><LoginName>", unit: strings.Repeat("x", 1<<10)},
+		"one CDATA":       {head: head + "<UserIDInfo><LoginName><![CDATA[", unit: strings.Repeat("<", 1<<10)},
+		"one comment":     {head: head + "<!--", unit: strings.Repeat("<", 1<<10)},
+		"one DTD":         {head: "<!DOCTYPE a [", unit: "<!ENTITY b '" + strings.Repeat("c", 1<<10) + "'>"},
+		"one instruction": {head: "<?a ", unit: strings.Repeat("<", 1<<10)},
+		"one tag":         {head: head + "<UserIDInfo", unit: " a='" + strings.Repeat("x", 1<<10) + "'"},
+		"one name":        {head: head + "<", unit: strings.Repeat("x", 1<<10)},
+		"many texts":      {head: head + "<UserIDInfo><LoginName>", unit: "<![CDATA[" + strings.Repeat("x", 1<<10) + "]]>"},
+		"deep":            {head: head, unit: "<a>"},
+		"white space":     {unit: strings.Repeat(" ", 1<<10)},
+		"space and tags":  {head: head, unit: strings.Repeat(" ", 1<<10) + "<a/>"},
+		"one fault":       {head: "<soap:Envelope xmlns:soap='" + nsSOAP11 + "'><soap:Body><soap:Fault><detail>", unit: "<ErrorCode>" + strings.Repeat("x", 1<<10) + "</ErrorCode>"},
+		"users":           {head: head, unit: user("jo"), tail: tail},
+		"users, long":     {head: head, unit: user(strings.Repeat("x", 60<<10)), tail: tail},
+	}
+	// A process that works soon has the 4 MiB of heap below which the collector
+	// does not start. Only what comes on top of that counts.
+	for range 64 << 10 {
+		garbage = make([]byte, 1<<10)
+	}
+	for name, body := range units {
+		t.Run(name, func(t *testing.T) {
+			body.units = size / len(body.unit)
+			c := serve(t, body.ServeHTTP)
+			for _, name := range []string{"UserList", "UserGetAPIKey"} {
+				op := opNamed(t, name)
+				var before, after runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+				_, err := op.call(t.Context(), c)
+				runtime.ReadMemStats(&after)
+				wantFailure(t, err, ecgridapi.ErrBadAnswer)
+				// What is not released is what the process has from the system. It
+				// is at its peak: nothing gives memory back so soon.
+				most := int64(5 << 20)
+				if strings.Contains(body.unit, "</UserIDInfo>") { // good users are kept for a while
+					most += maxKept
+				}
+				if grown := int64(after.HeapSys-after.HeapReleased) - int64(before.HeapSys-before.HeapReleased); grown > most {
+					t.Errorf("%s: the heap grew by %d KiB", name, grown>>10)
+				}
+				if name == "UserGetAPIKey" && after.TotalAlloc-before.TotalAlloc > 1<<20 {
+					t.Errorf("%s: allocated %d KiB", name, (after.TotalAlloc-before.TotalAlloc)>>10)
+				}
+			}
+		})
+	}
+}
+
+// A length that is too much is refused before a byte of it is read.
+func TestAnnouncedLength(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := servePipes(t, 0, func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			w.Header().Set("Content-Length", strconv.Itoa(50<<20))
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		})
+		for _, op := range everyOp {
+			start := time.Now()
+			_, err := op.call(t.Context(), c)
+			if e := wantFailure(t, err, ecgridapi.ErrBadAnswer); e.Reason != tooLarge || time.Since(start) != 0 {
+				t.Errorf("%s: got %+v after %v", op.name, e, time.Since(start))
+			}
+		}
+	})
+}
+
+// A list just under the bounds is no attack.
+func TestLongList(t *testing.T) {
+	t.Parallel()
+	const n = 5000
+	head, tail, _ := strings.Cut(response("UserList", "<UserListResult>|</UserListResult>"), "|")
+	c := serve(t, endless{head, "\n  <UserIDInfo>" + userInfo + "</UserIDInfo>", tail, n}.ServeHTTP)
+	users, err := c.UserList(t.Context(), "s", "")
+	if err != nil || len(users) != n || users[n-1] != jo {
+		t.Errorf("got %d users, %v", len(users), err)
+	}
+}
+
+// authority makes certificates for the TLS tests.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pem  string
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &authority{cert, key, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))}
+}
+
+func (a *authority) issue(t *testing.T, name string, until time.Duration) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), DNSNames: []string{name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(until),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	ours, theirs := newAuthority(t), newAuthority(t)
+	tests := []struct {
+		name       string
+		endpoint   ecgridapi.Endpoint
+		signer     *authority
+		until      time.Duration
+		newest     uint16
+		plain      bool
+		wantReason string
+	}{
+		{name: "own authority", endpoint: ecgridapi.Endpoint{CACert: ours.pem, TLSServerName: "ecgrid.test"}, signer: ours},
+		{name: "two authorities", endpoint: ecgridapi.Endpoint{CACert: theirs.pem + ours.pem, TLSServerName: "ecgrid.test"}, signer: ours},
+		{name: "TLS 1.2", endpoint: ecgridapi.Endpoint{CACert: ours.pem, TLSServerName: "ecgrid.test"}, signer: ours, newest: tls.VersionTLS12},
+		{name: "TLS 1.1", endpoint: ecgridapi.Endpoint{CACert: ours.pem, TLSServerName: "ecgrid.test"}, signer: ours, newest: tls.VersionTLS11, wantReason: "TLS handshake failed"},
+		{name: "unknown authority", endpoint: ecgridapi.Endpoint{TLSServerName: "ecgrid.test"}, signer: ours, wantReason: "TLS certificate not trusted"},
+		{name: "other authority", endpoint: ecgridapi.Endpoint{CACert: theirs.pem, TLSServerName: "ecgrid.test"}, signer: ours, wantReason: "TLS certificate not trusted"},
+		{name: "name of the URL", endpoint: ecgridapi.Endpoint{CACert: ours.pem}, signer: ours, wantReason: "TLS certificate is for another name"},
+		{name: "other name", endpoint: ecgridapi.Endpoint{CACert: ours.pem, TLSServerName: "canary.test"}, signer: ours, wantReason: "TLS certificate is for another name"},
+		{name: "expired", endpoint: ecgridapi.Endpoint{CACert: ours.pem, TLSServerName: "ecgrid.test"}, signer: ours, until: -time.Hour, wantReason: "TLS certificate expired or not yet valid"},
+		{name: "no TLS", endpoint: ecgridapi.Endpoint{CACert: ours.pem, TLSServerName: "ecgrid.test"}, plain: true, wantReason: "no TLS on that port"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var conns atomic.Int32
+			s := httptest.NewUnstartedServer(http.HandlerFunc(strict))
+			s.Config.ErrorLog = log.New(io.Discard, "", 0)
+			s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+				if state == http.StateNew {
+					conns.Add(1)
+				}
+			}
+			if test.plain {
+				s.Start()
+			} else {
+				until := orDefault(test.until, time.Hour)
+				s.TLS = &tls.Config{
+					Certificates: []tls.Certificate{test.signer.issue(t, "ecgrid.test", until)},
+					MinVersion:   tls.VersionTLS10, MaxVersion: test.newest,
+				}
+				s.EnableHTTP2 = true // offered, and not taken: strict is asked over HTTP/1.1
+				s.StartTLS()
+			}
+			defer s.Close()
+			u, _ := url.Parse(s.URL)
+			test.endpoint.URL = "https://" + u.Host
+			c := connect(t, test.endpoint)
+			defer c.Close()
+			for _, op := range everyOp {
+				before := conns.Load()
+				_, err := op.call(t.Context(), c)
+				if test.wantReason == "" {
+					if err != nil {
+						t.Fatalf("%s: %v", op.name, err)
+					}
+					continue
+				}
+				e := wantFailure(t, err, ecgridapi.ErrUnreachable)
+				if e.Sent || e.Reason != test.wantReason || conns.Load() != before+1 {
+					t.Fatalf("%s: %+v after %d connections, want %q after 1", op.name, e, conns.Load()-before, test.wantReason)
+				}
+			}
+		})
+	}
+}
+
+// An own authority stands instead of the system's, not beside them.
+func TestOwnAuthorityIsTheOnlyOne(t *testing.T) {
+	t.Parallel()
+	ours := newAuthority(t)
+	want := x509.NewCertPool()
+	want.AddCert(ours.cert)
+	c := connect(t, ecgridapi.Endpoint{URL: "https://ecgrid.test/", CACert: ours.pem})
+	for _, transport := range []*http.Transport{c.kept, c.fresh} {
+		if !transport.TLSClientConfig.RootCAs.Equal(want) || transport.TLSClientConfig.InsecureSkipVerify {
+			t.Error("others are trusted, too")
+		}
+	}
+}
+
+func BenchmarkUserGetAPIKey(b *testing.B) {
+	s := httptest.NewServer(http.HandlerFunc(strict))
+	defer s.Close()
+	c := connect(b, ecgridapi.Endpoint{URL: s.URL})
+	defer c.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.UserGetAPIKey(b.Context(), canarySession, 5001); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

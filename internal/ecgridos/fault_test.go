@@ -1,0 +1,185 @@
+package ecgridos
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"vault-plugin-ecgrid/internal/ecgridapi"
+)
+
+// meanings is what each code means, written from the facts and not from codes.
+var meanings = map[string]error{
+	"Authentication":    ecgridapi.ErrAuthentication,
+	"Authorization":     ecgridapi.ErrAccessDenied,
+	"AccessDenied":      ecgridapi.ErrAccessDenied,
+	"ObjectNotFound":    ecgridapi.ErrNotFound,
+	"NotFound":          ecgridapi.ErrNotFound,
+	"InvalidID":         ecgridapi.ErrNotFound,
+	"SessionTimeout":    ecgridapi.ErrSessionExpired,
+	"InvalidParameter":  ecgridapi.ErrFault,
+	"InvalidDataType":   ecgridapi.ErrFault,
+	"InvalidDataLength": ecgridapi.ErrFault,
+	"Duplicate":         ecgridapi.ErrFault,
+	"IDExistsOnNetwork": ecgridapi.ErrFault,
+	"Unknown":           ecgridapi.ErrFault,
+	"Success":           ecgridapi.ErrFault,
+	"SystemError":       ecgridapi.ErrServerFault,
+	"InternalError":     ecgridapi.ErrServerFault,
+	"SQLError":          ecgridapi.ErrServerFault,
+	"DataError":         ecgridapi.ErrServerFault,
+
+	"0": ecgridapi.ErrFault, "1": ecgridapi.ErrSessionExpired, "2": ecgridapi.ErrAccessDenied, "3": ecgridapi.ErrNotFound,
+	"4": ecgridapi.ErrNotFound, "5": ecgridapi.ErrSessionExpired, "6": ecgridapi.ErrFault, "7": ecgridapi.ErrFault,
+	"8": ecgridapi.ErrFault, "9": ecgridapi.ErrServerFault, "10": ecgridapi.ErrServerFault, "11": ecgridapi.ErrServerFault,
+	"12": ecgridapi.ErrFault, "99999": ecgridapi.ErrFault,
+}
+
+// shapes are the ways a code may stand in detail.
+var shapes = map[string]string{
+	"details":            "<details><ErrorCode>%</ErrorCode><ErrorString>" + canaryUpstream + "</ErrorString><ErrorItem/><ErrorMessage/></details>",
+	"ErrorInfo":          "<ErrorInfo><ErrorString>x</ErrorString><ErrorCode>%</ErrorCode></ErrorInfo>",
+	"directly":           "<ErrorCode>%</ErrorCode><ErrorString>" + canaryUpstream + "</ErrorString>",
+	"any child":          "<x:y xmlns:x='urn:x'><ErrorCode>%</ErrorCode></x:y>",
+	"ECGrid's namespace": "<details xmlns='https://os.ecgrid.io/'><ErrorCode>%</ErrorCode></details>",
+	"own element":        "<ECGridOSSOAPErrorCode>%</ECGridOSSOAPErrorCode>",
+	"own, in namespace":  "<e:ECGridOSSOAPErrorCode xmlns:e='https://os.ecgrid.io/'>%</e:ECGridOSSOAPErrorCode>",
+	"own, deep":          "<a><b/><b><c><ECGridOSSOAPErrorCode>%</ECGridOSSOAPErrorCode></c></b></a>",
+	"white space":        "\n <details>\n  <ErrorCode>\r\n % </ErrorCode>\n</details>\n",
+	"CDATA":              "<details><ErrorCode><![CDATA[%]]></ErrorCode></details>",
+	"comment":            "<details><!-- x --><ErrorCode><!-- y -->%</ErrorCode></details>",
+	"text around":        "text <details>text<ErrorCode>%</ErrorCode>text</details> text",
+	"empty one first":    "<ErrorCode/><ECGridOSSOAPErrorCode>%</ECGridOSSOAPErrorCode>",
+	"unknown one first":  "<ErrorCode>4711</ErrorCode><ECGridOSSOAPErrorCode>%</ECGridOSSOAPErrorCode>",
+	"another after it":   "<ErrorCode>%</ErrorCode><ErrorCode>x</ErrorCode>",
+}
+
+func TestFaultCodes(t *testing.T) {
+	t.Parallel()
+	for name, shape := range shapes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for code, kind := range meanings {
+				if _, known := faultMeaning(code); !known && strings.Contains(shape, "4711") {
+					continue
+				}
+				for _, blame := range []string{"soap:Client", "soap:Server"} { // the code decides
+					body := soapFault(blame, "<detail>"+strings.ReplaceAll(shape, "%", code)+"</detail>")
+					_, _, err := parse("Version", body, (*answer).string)
+					var f *failure
+					if !errors.As(err, &f) || f.kind != kind || f.reason != "code "+code || f.transient {
+						t.Errorf("%s, %s: got %+v, want %v", code, blame, f, kind)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestFaultsOverHTTP(t *testing.T) {
+	t.Parallel()
+	for _, op := range everyOp {
+		t.Run(op.name, func(t *testing.T) {
+			t.Parallel()
+			for code, kind := range meanings {
+				calls := 0
+				body := soapFault("soap:Server", "<detail><details><ErrorCode>"+code+"</ErrorCode></details></detail>")
+				c := serve(t, func(w http.ResponseWriter, r *http.Request) { calls++; answerWith(500, body)(w, r) })
+				_, err := op.call(t.Context(), c)
+				if e := wantFailure(t, err, kind); e.Op != op.name || !e.Sent || e.Reason != "code "+code || calls != 1 {
+					t.Errorf("%s: got %+v after %d calls", code, e, calls)
+				}
+			}
+		})
+	}
+}
+
+func TestFaultsWithoutKnownCode(t *testing.T) {
+	t.Parallel()
+	wrap12 := func(s string) string {
+		return `<e:Envelope xmlns:e="` + nsSOAP12 + `"><e:Body>` + s + `</e:Body></e:Envelope>`
+	}
+	for name, test := range map[string]struct {
+		body   string
+		kind   error
+		reason string
+	}{
+		"client":            {soapFault("soap:Client", ""), ecgridapi.ErrFault, "no code"},
+		"client, detail":    {soapFault("soap:Client", "<detail/>"), ecgridapi.ErrFault, "no code"},
+		"server":            {soapFault("soap:Server", ""), ecgridapi.ErrServerFault, "no code"},
+		"server, detail":    {soapFault("soap:Server", "<detail />"), ecgridapi.ErrServerFault, "no code"},
+		"other prefix":      {soapFault("x:Server", ""), ecgridapi.ErrServerFault, "no code"},
+		"no prefix":         {soapFault("Server", ""), ecgridapi.ErrServerFault, "no code"},
+		"dotted":            {soapFault("soap:Server.Busy", ""), ecgridapi.ErrServerFault, "no code"},
+		"dotted client":     {soapFault("soap:Client.Server", ""), ecgridapi.ErrFault, "no code"},
+		"spaced":            {soapFault("\n soap:Server\n", ""), ecgridapi.ErrServerFault, "no code"},
+		"version mismatch":  {soapFault("soap:VersionMismatch", ""), ecgridapi.ErrFault, "no code"},
+		"no fault code":     {soapBody("<soap:Fault/>"), ecgridapi.ErrFault, "no code"},
+		"lying word":        {soapFault(canaryUpstream, ""), ecgridapi.ErrFault, "no code"},
+		"qualified":         {soapBody("<soap:Fault><soap:faultcode>soap:Server</soap:faultcode></soap:Fault>"), ecgridapi.ErrServerFault, "no code"},
+		"foreign faultcode": {soapBody("<soap:Fault><faultcode xmlns='urn:x'>soap:Server</faultcode></soap:Fault>"), ecgridapi.ErrFault, "no code"},
+		"code elsewhere":    {soapFault("soap:Client", "<faultactor><ErrorCode>1</ErrorCode></faultactor>"), ecgridapi.ErrFault, "no code"},
+		"blank code":        {soapFault("soap:Server", "<detail><ErrorCode> </ErrorCode></detail>"), ecgridapi.ErrServerFault, "no code"},
+		"unknown name":      {soapFault("soap:Server", "<detail><ErrorCode>"+canaryUpstream+"</ErrorCode></detail>"), ecgridapi.ErrFault, "unknown code"},
+		"other case":        {soapFault("soap:Client", "<detail><ErrorCode>sessiontimeout</ErrorCode></detail>"), ecgridapi.ErrFault, "unknown code"},
+		"unknown number":    {soapFault("soap:Server", "<detail><ErrorCode>4711</ErrorCode></detail>"), ecgridapi.ErrFault, "code 4711"},
+		"long number":       {soapFault("soap:Client", "<detail><ErrorCode>123456</ErrorCode></detail>"), ecgridapi.ErrFault, "unknown code"},
+		"huge number":       {soapFault("soap:Client", "<detail><ErrorCode>"+strings.Repeat("9", 50)+"</ErrorCode></detail>"), ecgridapi.ErrFault, "unknown code"},
+		"negative":          {soapFault("soap:Client", "<detail><ErrorCode>-1</ErrorCode></detail>"), ecgridapi.ErrFault, "unknown code"},
+		"long text":         {soapFault("soap:Client", "<detail><ErrorCode>"+strings.Repeat("1 ", 1000)+"</ErrorCode></detail>"), ecgridapi.ErrFault, "unknown code"},
+		"split":             {soapFault("soap:Client", "<detail><ErrorCode>1<x/>2</ErrorCode></detail>"), ecgridapi.ErrFault, "no code"},
+		"text after it":     {soapFault("soap:Client", "<detail><details><ErrorCode/>1</details></detail>"), ecgridapi.ErrFault, "no code"},
+		"namesake":          {soapFault("soap:Client", "<detail><TheErrorCode>1</TheErrorCode></detail>"), ecgridapi.ErrFault, "no code"},
+		"SOAP 1.2":          {wrap12("<e:Fault><e:Code><e:Value>e:Receiver</e:Value><e:Subcode><e:Value>x</e:Value></e:Subcode></e:Code><e:Reason><e:Text>" + canaryUpstream + "</e:Text></e:Reason></e:Fault>"), ecgridapi.ErrServerFault, "no code"},
+		"SOAP 1.2, sender":  {wrap12("<e:Fault><e:Code><e:Value>e:Sender</e:Value></e:Code></e:Fault>"), ecgridapi.ErrFault, "no code"},
+		"SOAP 1.2, code":    {wrap12("<e:Fault><e:Code><e:Value>e:Sender</e:Value></e:Code><e:Detail><ErrorCode>1</ErrorCode></e:Detail></e:Fault>"), ecgridapi.ErrSessionExpired, "code 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := serve(t, answerWith(500, test.body)).Login(t.Context(), "jo", canaryPassword)
+			if e := wantFailure(t, err, test.kind); e.Reason != test.reason {
+				t.Errorf("got %q, want %q", e.Reason, test.reason)
+			}
+		})
+	}
+}
+
+// reasons are all that the parser ever says.
+var reasons = map[string]bool{
+	"not XML": true, "not a SOAP envelope": true, "no SOAP body": true, "empty SOAP body": true, "more than one answer": true,
+	"not the answer to this call": true, "more than one result": true, "something follows the answer": true,
+	"processing instruction": true, "DTD": true, "nested too deeply": true, "text between elements": true,
+	"element within a text": true, tooLarge: true, halfAnswer: true, "a field twice": true, "a field is missing": true,
+	"not a value of its type": true, "no code": true, "unknown code": true,
+}
+
+func ourReason(reason string) bool {
+	code, isCode := strings.CutPrefix(reason, "code ")
+	if !isCode {
+		return reasons[reason]
+	}
+	if n, err := strconv.Atoi(code); err == nil {
+		return n >= 0 && n <= 99999
+	}
+	return meanings[code] != nil
+}
+
+func FuzzFault(f *testing.F) {
+	for _, shape := range shapes {
+		f.Add("soap:Client", strings.ReplaceAll(shape, "%", "SessionTimeout"))
+		f.Add("soap:Server", strings.ReplaceAll(shape, "%", "5"))
+	}
+	f.Add("Server", canaryUpstream)
+	f.Fuzz(func(t *testing.T, blame, detail string) {
+		_, _, err := parse("Version", soapFault(blame, "<detail>"+detail+"</detail>"), (*answer).string)
+		if err == nil {
+			t.Fatal("a fault was taken for a result")
+		}
+		var fail *failure
+		if errors.As(err, &fail) && !ourReason(fail.reason) {
+			t.Fatal("a reason that is not ours")
+		}
+	})
+}

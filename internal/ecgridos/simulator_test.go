@@ -1,0 +1,164 @@
+package ecgridos_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgridos"
+	"vault-plugin-ecgrid/internal/simulator"
+)
+
+func simulate(t *testing.T, o simulator.Options, timeout time.Duration) (*simulator.Server, *ecgridos.Client) {
+	t.Helper()
+	s, err := simulator.Start(o, simulator.ServerOptions{TLS: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	c, err := ecgridos.Connect(ecgridapi.Endpoint{URL: s.SOAP, CACert: string(s.CACert), RequestTimeout: timeout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return s, c
+}
+
+// The whole life of a session, against a server that was written from the WSDL
+// by someone else.
+func TestSimulator(t *testing.T) {
+	t.Parallel()
+	s, c := simulate(t, simulator.Options{}, 0)
+	ctx := t.Context()
+	admin, _ := s.User(simulator.AdminUserID)
+	user, _ := s.User(simulator.UserID5001)
+	same := func(what, got, want string, err error) {
+		t.Helper()
+		if err != nil || got != want {
+			t.Fatalf("%s: %v, as expected: %v", what, err, got == want)
+		}
+	}
+
+	version, err := c.Version(ctx)
+	if err != nil || version == "" {
+		t.Fatal(version, err)
+	}
+	id, err := c.Login(ctx, admin.LoginName, admin.Password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := c.WhoAmI(ctx, id)
+	if err != nil || session.UserID != admin.UserID || session.LoginName != admin.LoginName ||
+		session.AuthLevel != "NetworkAdmin" || session.NetworkID != admin.NetworkID || session.OpenSessions != 1 {
+		t.Fatalf("got %+v, %v", session, err)
+	}
+	key, err := c.UserGetAPIKey(ctx, id, user.UserID)
+	same("key", key, user.APIKey, err)
+	info, err := c.UserInfo(ctx, id, user.UserID)
+	if err != nil || info.LoginName != user.LoginName || info.MailboxID != user.MailboxID || info.Status != "Active" || info.LockedOut {
+		t.Fatalf("got %+v, %v", info, err)
+	}
+	users, err := c.UserList(ctx, id, "")
+	if err != nil || len(users) < 3 {
+		t.Fatalf("got %+v, %v", users, err)
+	}
+	newKey, err := c.GenerateAPIKey(ctx, id, user.UserID)
+	if err != nil || newKey == key {
+		t.Fatal(err)
+	}
+	now, _ := s.User(user.UserID)
+	same("new key", newKey, now.APIKey, err)
+
+	newPassword := "aB1 &<>]]>\"'\tß€🔑"
+	if err := c.ChangePassword(ctx, id, admin.Password, newPassword); err != nil {
+		t.Fatal(err)
+	}
+	now, _ = s.User(admin.UserID)
+	same("new password", now.Password, newPassword, nil)
+	if err := c.Logout(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.WhoAmI(ctx, id); err == nil {
+		t.Error("alive after Logout")
+	}
+	if id, err = c.Login(ctx, admin.LoginName, newPassword); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Logout(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.OpenSessions(); n != 0 {
+		t.Errorf("%d sessions left open", n)
+	}
+}
+
+// Everything that the simulator can do to an answer, and what it is called.
+func TestSimulatorAnswers(t *testing.T) {
+	t.Parallel()
+	for answer, kind := range map[simulator.Answer]error{
+		simulator.AnswerReset:          ecgridapi.ErrUnreachable,
+		simulator.AnswerResetAfter:     ecgridapi.ErrUnreachable,
+		simulator.AnswerHTML:           ecgridapi.ErrBadAnswer,
+		simulator.AnswerStatus:         ecgridapi.ErrUnreachable,
+		simulator.AnswerRedirect:       ecgridapi.ErrBadAnswer,
+		simulator.AnswerEmpty:          ecgridapi.ErrBadAnswer,
+		simulator.AnswerHuge:           ecgridapi.ErrBadAnswer,
+		simulator.AnswerEntities:       ecgridapi.ErrBadAnswer,
+		simulator.AnswerHalf:           ecgridapi.ErrBadAnswer,
+		simulator.AnswerDrip:           ecgridapi.ErrTimeout,
+		simulator.AnswerEmptyResult:    ecgridapi.ErrEmptyResult,
+		simulator.AnswerAbsentResult:   ecgridapi.ErrEmptyResult,
+		simulator.AnswerWrongNamespace: ecgridapi.ErrBadAnswer,
+		simulator.AnswerWrongOp:        ecgridapi.ErrBadAnswer,
+		simulator.AnswerUTF16:          ecgridapi.ErrBadAnswer,
+		simulator.AnswerLatin1:         ecgridapi.ErrBadAnswer,
+		simulator.AnswerGzip:           ecgridapi.ErrBadAnswer,
+	} {
+		t.Run(string(answer), func(t *testing.T) {
+			t.Parallel()
+			timeout := 10 * time.Second
+			if answer == simulator.AnswerDrip {
+				timeout = time.Second
+			}
+			s, c := simulate(t, simulator.Options{}, timeout)
+			user, _ := s.User(simulator.UserID5001)
+			clear := s.Inject(simulator.Fault{Answer: answer, Echo: true, URL: s.SOAP,
+				Header: http.Header{"Set-Cookie": {"a=b"}}})
+			_, err := c.UserGetAPIKey(t.Context(), user.APIKey, user.UserID)
+			var e *ecgridapi.Error
+			if !errors.Is(err, kind) || !errors.As(err, &e) || !e.Sent {
+				t.Errorf("got %v, want %v", err, kind)
+			}
+			if err != nil && strings.Contains(err.Error(), user.APIKey) {
+				t.Error("the error holds the key")
+			}
+			clear()
+			if key, err := c.UserGetAPIKey(t.Context(), user.APIKey, user.UserID); err != nil || key != user.APIKey {
+				t.Errorf("the next read: %v", err)
+			}
+		})
+	}
+}
+
+// What may not be repeated is carried out once, though its answer is lost.
+func TestSimulatorCountsOnce(t *testing.T) {
+	t.Parallel()
+	s, c := simulate(t, simulator.Options{}, 0)
+	admin, _ := s.User(simulator.AdminUserID)
+	s.Inject(simulator.Fault{Answer: simulator.AnswerResetAfter})
+	for op, call := range map[string]func(context.Context) error{
+		"Login":          func(ctx context.Context) error { _, err := c.Login(ctx, admin.LoginName, admin.Password); return err },
+		"GenerateAPIKey": func(ctx context.Context) error { _, err := c.GenerateAPIKey(ctx, admin.APIKey, 5001); return err },
+		"ChangePassword": func(ctx context.Context) error {
+			return c.ChangePassword(ctx, admin.APIKey, admin.Password, admin.Password+"x")
+		},
+	} {
+		if err := call(t.Context()); !errors.Is(err, ecgridapi.ErrUnreachable) || s.Count(op) != 1 {
+			t.Errorf("%s: %v after %d calls", op, err, s.Count(op))
+		}
+	}
+}
