@@ -1,0 +1,11 @@
+#!/bin/sh
+# Prints the commit that is built: 12 digits, "-dirty" when tracked files differ
+# from it, "unknown" outside a git work tree.
+cd -- "$(dirname -- "$0")/.." || exit 1
+if ! commit=$(git rev-parse -q --verify --short=12 HEAD 2>/dev/null); then
+	echo unknown
+elif git diff --quiet HEAD -- 2>/dev/null; then
+	echo "$commit"
+else
+	echo "$commit-dirty"
+fi

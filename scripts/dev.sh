@@ -1,0 +1,45 @@
+#!/bin/sh
+# The demo's parts, left running: a Vault with the plugin mounted and an ECGrid simulator.
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+# shellcheck source=scripts/lib.sh
+. "$root/scripts/lib.sh"
+
+prepare
+trap 'say "Stopping"; exit 0' INT
+
+say "ECGrid simulator"
+start_simulator
+say "Vault ($(vault version))"
+start_vault
+say "Plugin, config and a policy for one key"
+install_plugin
+write_config
+write_policy
+
+cat <<END
+
+== Running. In another terminal:
+
+export PATH='$work/bin':"\$PATH"
+export VAULT_ADDR='$VAULT_ADDR' VAULT_TOKEN='$VAULT_TOKEN'
+
+vault read ecgrid/keys/5001
+vault read ecgrid/status
+vault list -detailed ecgrid/keys
+vault path-help ecgrid
+VAULT_TOKEN=\$(vault token create -policy=team-5001 -field=token) vault read ecgrid/keys/5001
+
+# after a change to the code
+make build
+vault plugin register -sha256=\$($(sha256_command) bin/vault-plugin-ecgrid | cut -d ' ' -f 1) -version=$(plugin_version) secret vault-plugin-ecgrid
+vault plugin reload -plugin=vault-plugin-ecgrid
+
+Vault's log:      $work/vault.log
+Simulator's log:  $work/simulator.log
+
+Ctrl-C ends it all.
+END
+
+wait "$vault_pid" || true
+tail -n 15 vault.log >&2
+fail "vault has ended by itself"

@@ -1,0 +1,27 @@
+#!/bin/sh
+# gofmt, vet, staticcheck and, where it is installed, shellcheck. Runs all of them before it fails.
+cd -- "$(dirname -- "$0")/.." || exit 1
+failed=0
+
+check() {
+	printf '== %s\n' "$*"
+	"$@" || failed=1
+}
+
+# shellcheck disable=SC2317 # called by check
+formatted() {
+	unformatted=$(gofmt -l .) || return 1
+	[ -z "$unformatted" ] && return 0
+	printf 'not gofmt-ed (make fmt):\n%s\n' "$unformatted"
+	return 1
+}
+
+check formatted
+check go vet ./...
+check go tool -modfile=tools/go.mod staticcheck ./...
+if command -v shellcheck >/dev/null 2>&1; then
+	check shellcheck -x scripts/*.sh .ci/run
+else
+	echo "== shellcheck is not installed: scripts not checked"
+fi
+exit "$failed"

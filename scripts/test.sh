@@ -1,0 +1,60 @@
+#!/bin/sh
+# Every test. Vault is fetched or built beside the unit tests, since that takes
+# minutes the first time; the acceptance tests then run on it.
+set -u
+cd -- "$(dirname -- "$0")/.." || exit 1
+
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/ecgrid-test.XXXXXX") || exit 1
+vault_pid=
+# shellcheck disable=SC2317 # called by the trap
+tidy_up() {
+	[ -z "$vault_pid" ] || kill "$vault_pid" 2>/dev/null
+	rm -rf "$tmp"
+}
+trap tidy_up EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+failed=
+title() { printf '\n== %s\n' "$*"; }
+
+race_flag() {
+	if go test -race -run '^$' errors >"$tmp/race" 2>&1; then
+		echo -race
+	else
+		echo "no race detector here (it needs cgo and a C compiler): tests run without it" >&2
+	fi
+}
+
+title "vault: looked for, or built in the background"
+nice scripts/vault.sh >"$tmp/vault" &
+vault_pid=$!
+race=$(race_flag)
+
+title "unit, gRPC and fuzz seeds: go test $race"
+# shellcheck disable=SC2046,SC2086 # words, one a package; an empty flag is no word
+go test $race -timeout 5m $(go list ./... | grep -v '/acceptance$') || failed="$failed unit"
+
+title "vault"
+if wait "$vault_pid"; then
+	vault_pid=
+	VAULT_BIN=$(cat "$tmp/vault")
+	PLUGIN_BIN=$PWD/bin/vault-plugin-ecgrid
+	export VAULT_BIN PLUGIN_BIN
+	echo "$VAULT_BIN: $("$VAULT_BIN" version)"
+
+	title "acceptance, on that vault: go test $race ./acceptance"
+	# shellcheck disable=SC2086
+	go test $race -count=1 -timeout 10m ./acceptance || failed="$failed acceptance"
+else
+	vault_pid=
+	echo "there is no vault to test with" >&2
+	failed="$failed vault"
+fi
+
+[ -z "$failed" ] || {
+	title "FAILED:$failed"
+	exit 1
+}
+title "all tests passed"
