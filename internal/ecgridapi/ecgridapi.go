@@ -20,6 +20,9 @@ type Endpoint struct {
 	TLSServerName string
 	// RequestTimeout bounds one call, its repeats and its backoff included.
 	RequestTimeout time.Duration
+	// LoginTimeout bounds Login instead, which may outlive the request that needs
+	// it: a session that nobody learns of stays open. 0 is RequestTimeout.
+	LoginTimeout time.Duration
 	// MaxConcurrent is how many calls the caller makes at once; the pool of kept
 	// connections is sized to it.
 	MaxConcurrent int

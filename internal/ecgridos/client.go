@@ -46,8 +46,8 @@ const (
 
 // Client calls one ECGridOS endpoint. It is safe for concurrent use.
 type Client struct {
-	url     *url.URL
-	timeout time.Duration
+	url                   *url.URL
+	timeout, loginTimeout time.Duration
 	// kept reuses its connections. fresh opens one for each call: a call that
 	// must not be repeated does not start on a connection that may be dead.
 	kept, fresh *http.Transport
@@ -67,16 +67,18 @@ func Connect(e ecgridapi.Endpoint) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.RequestTimeout < 0 || e.MaxConcurrent < 0 {
+	if e.RequestTimeout < 0 || e.LoginTimeout < 0 || e.MaxConcurrent < 0 {
 		return nil, errors.New("ECGrid endpoint: negative timeout or concurrency")
 	}
 	concurrent := orDefault(e.MaxConcurrent, defaultConcurrent)
+	timeout := orDefault(e.RequestTimeout, defaultTimeout)
 	c := &Client{
-		url:     u,
-		timeout: orDefault(e.RequestTimeout, defaultTimeout),
-		kept:    newTransport(trust, concurrent),
-		fresh:   newTransport(trust.Clone(), concurrent),
-		wait:    sleep,
+		url:          u,
+		timeout:      timeout,
+		loginTimeout: orDefault(e.LoginTimeout, timeout),
+		kept:         newTransport(trust, concurrent),
+		fresh:        newTransport(trust.Clone(), concurrent),
+		wait:         sleep,
 	}
 	c.fresh.DisableKeepAlives = true
 	return c, nil
@@ -150,7 +152,7 @@ type repeats struct {
 }
 
 var (
-	// asRead is for what changes nothing.
+	// asRead is for what changes nothing, or nothing more when it is repeated.
 	asRead = repeats{3, func(f *failure, _ bool) bool { return f.transient }}
 	// ifUnsent is for what ECGrid counts or carries out: nothing of it may have left.
 	ifUnsent = repeats{2, func(f *failure, sent bool) bool { return f.transient && !sent }}
@@ -195,11 +197,15 @@ func (c *Client) call(ctx context.Context, op *operation, e *envelope, to result
 	if unsendable != "" {
 		return &ecgridapi.Error{Op: op.name, Kind: ecgridapi.ErrFault, Reason: unsendable + " cannot be sent in XML"}
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	timeout := c.timeout
+	if op == opLogin {
+		timeout = c.loginTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var sent bool
 	for try := 1; ; try++ {
-		f := c.try(ctx, op, body, to, &sent)
+		f := c.try(ctx, c.transport(op, try), op, body, to, &sent)
 		if f == nil {
 			return nil
 		}
@@ -214,6 +220,15 @@ func (c *Client) call(ctx context.Context, op *operation, e *envelope, to result
 			return &ecgridapi.Error{Op: op.name, Kind: f.kind, Reason: f.reason, Sent: sent}
 		}
 	}
+}
+
+// transport is the kept one for a first try only: where that met a connection that
+// the server has closed, the next kept one may be no better.
+func (c *Client) transport(op *operation, try int) *http.Transport {
+	if op.fresh || try > 1 {
+		return c.fresh
+	}
+	return c.kept
 }
 
 // pause waits before the next try. It is false when ctx has ended, or would
@@ -240,7 +255,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // try is one HTTP exchange. It sets *sent as soon as it has a connection: before
 // that no byte of the request can have left, after that nobody can be certain.
-func (c *Client) try(ctx context.Context, op *operation, body []byte, to result, sent *bool) *failure {
+func (c *Client) try(ctx context.Context, transport *http.Transport, op *operation, body []byte, to result, sent *bool) *failure {
 	var connected atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
@@ -258,10 +273,6 @@ func (c *Client) try(ctx context.Context, op *operation, body []byte, to result,
 		ProtoMajor:    1,
 		ProtoMinor:    1,
 	}).WithContext(ctx)
-	transport := c.kept
-	if op.fresh {
-		transport = c.fresh
-	}
 	resp, err := transport.RoundTrip(req)
 	*sent = *sent || connected.Load()
 	if err != nil {

@@ -413,10 +413,44 @@ func TestSentSpansTries(t *testing.T) {
 		}
 		return dial(ctx, network, addr)
 	}
+	c.fresh.DialContext = c.kept.DialContext
 	_, err := c.Version(t.Context())
 	if e := wantFailure(t, err, ecgridapi.ErrUnreachable); !e.Sent || requests.Load() != 1 || dials != 3 {
 		t.Errorf("got %+v after %d requests, %d dials", e, requests.Load(), dials)
 	}
+}
+
+// A server that closes its connections unannounced leaves dead ones behind: a
+// second try does not take the next of them.
+func TestSecondTryIsOnAConnectionOfItsOwn(t *testing.T) {
+	t.Parallel()
+	c := serve(t, http.HandlerFunc(strict))
+	c.kept.DialContext = func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		theirs.Close()
+		return ours, nil
+	}
+	if _, err := c.Version(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A Login may take longer than other calls: its session has to become known.
+func TestLoginTimeout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := servePipes(t, 2*time.Second, func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(5 * time.Second)
+			strict(w, r)
+		})
+		c.loginTimeout = 10 * time.Second
+		if _, err := c.Login(t.Context(), "jo", canaryPassword); err != nil {
+			t.Error(err)
+		}
+		_, err := c.Version(t.Context())
+		wantFailure(t, err, ecgridapi.ErrTimeout)
+		time.Sleep(time.Minute) // the server is done too
+	})
 }
 
 func TestConnectionIsReused(t *testing.T) {
@@ -447,7 +481,7 @@ func TestConnectionIsReused(t *testing.T) {
 		}
 	}
 	if conns.Load() != 1 {
-		t.Errorf("%d connections for 21 calls, want 1", conns.Load())
+		t.Errorf("%d connections for the calls that keep theirs, want 1", conns.Load())
 	}
 	for _, op := range everyOp {
 		before := conns.Load()
@@ -590,6 +624,7 @@ func TestDeadlineWithoutConnection(t *testing.T) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}
+		c.fresh.DialContext = c.kept.DialContext
 		_, err := c.Login(t.Context(), "jo", canaryPassword)
 		if e := wantFailure(t, err, ecgridapi.ErrTimeout); e.Sent {
 			t.Error("counts as sent")
@@ -710,6 +745,7 @@ func TestFiftyMegabytes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			body.units = size / len(body.unit)
 			c := serve(t, body.ServeHTTP)
+			c.timeout = 5 * time.Minute // it is about space, on a busy machine too
 			for _, name := range []string{"UserList", "UserGetAPIKey"} {
 				op := opNamed(t, name)
 				var before, after runtime.MemStats

@@ -32,7 +32,7 @@ type opCase struct {
 	request string // what stands in <Op>
 	result  string // what may stand in <OpResponse>
 	want    any
-	read    bool // changes nothing, may be repeated
+	read    bool // may be repeated
 	fresh   bool // on a connection of its own
 }
 
@@ -43,11 +43,13 @@ var everyOp = []opCase{
 		request: "<LoginName>jo</LoginName><Password>" + canaryPassword + "</Password>",
 		result:  "<LoginResult>s-1</LoginResult>",
 		want:    "s-1",
+		fresh:   true,
 	}, {
 		name:    "Logout",
 		call:    func(ctx context.Context, c *Client) (any, error) { return nil, c.Logout(ctx, canarySession) },
 		request: "<SessionID>" + canarySession + "</SessionID>",
 		result:  "<LogoutResult>1200</LogoutResult>",
+		read:    true,
 	}, {
 		name:    "WhoAmI",
 		call:    func(ctx context.Context, c *Client) (any, error) { return c.WhoAmI(ctx, canarySession) },

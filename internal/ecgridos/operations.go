@@ -29,8 +29,8 @@ func newOperation(name string, again repeats, limit int64, fresh bool) *operatio
 }
 
 var (
-	opLogin          = newOperation("Login", ifUnsent, maxSmall, false)
-	opLogout         = newOperation("Logout", ifUnsent, maxSmall, false)
+	opLogin          = newOperation("Login", ifUnsent, maxSmall, true)
+	opLogout         = newOperation("Logout", asRead, maxSmall, false)
 	opWhoAmI         = newOperation("WhoAmI", asRead, maxSmall, false)
 	opUserGetAPIKey  = newOperation("UserGetAPIKey", asRead, maxSmall, false)
 	opGenerateAPIKey = newOperation("GenerateAPIKey", ifUnsent, maxSmall, true)
