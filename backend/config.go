@@ -4,12 +4,15 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -55,6 +58,25 @@ type Config struct {
 
 	CACert        string `json:"ca_cert,omitempty"` // PEM
 	TLSServerName string `json:"tls_server_name,omitempty"`
+
+	PasswordPolicy           string   `json:"password_policy,omitempty"`
+	Schedule                 Schedule `json:"schedule,omitzero"` // of rotate-root
+	DisableAutomatedRotation bool     `json:"disable_automated_rotation,omitempty"`
+	// ManagedRotation: Vault Enterprise's rotation manager keeps the Schedule.
+	ManagedRotation bool     `json:"managed_rotation,omitempty"`
+	Root            Rotation `json:"root,omitzero"`
+
+	// Superseded is a keyed hash of the password before the last rotate-root.
+	Superseded   string    `json:"superseded,omitempty"`
+	SupersededAt time.Time `json:"superseded_at,omitzero"`
+}
+
+// rootSchedule is when rotate-root comes by itself; an api_key has no password.
+func (c Config) rootSchedule() Schedule {
+	if c.DisableAutomatedRotation || c.APIKey != "" {
+		return Schedule{}
+	}
+	return c.Schedule
 }
 
 // AuthMethod is AuthPassword or AuthAPIKey.
@@ -71,6 +93,7 @@ func (c Config) endpoint() ecgridapi.Endpoint {
 		CACert:         c.CACert,
 		TLSServerName:  c.TLSServerName,
 		RequestTimeout: c.RequestTimeout,
+		LoginTimeout:   loginTimeout,
 		MaxConcurrent:  maxConcurrentCalls,
 	}
 }
@@ -87,6 +110,9 @@ type ConfigPatch struct {
 	TTL, MaxTTL, KeyCacheTTL        *time.Duration
 	RequestTimeout                  *time.Duration
 	SessionIdleTimeout              *time.Duration
+	PasswordPolicy                  *string
+	Schedule                        SchedulePatch
+	DisableAutomatedRotation        *bool
 
 	// ClearPassword and ClearAPIKey are the nulls of a JSON merge patch. An empty
 	// string is no way to clear a credential: it is refused.
@@ -121,12 +147,22 @@ func (p ConfigPatch) apply(old *Config) (Config, error) {
 	set(&c.KeyCacheTTL, p.KeyCacheTTL)
 	set(&c.RequestTimeout, p.RequestTimeout)
 	set(&c.SessionIdleTimeout, p.SessionIdleTimeout)
+	set(&c.PasswordPolicy, p.PasswordPolicy)
+	set(&c.DisableAutomatedRotation, p.DisableAutomatedRotation)
 	c.URL = cmp.Or(c.URL, DefaultURL)
+	schedule, err := p.Schedule.apply(c.Schedule)
+	if err != nil {
+		return Config{}, err
+	}
+	c.Schedule = schedule
 	if err := p.applyCredential(&c); err != nil {
 		return Config{}, err
 	}
 	if err := c.validate(); err != nil {
 		return Config{}, err
+	}
+	if old != nil && !sameLogin(*old, c) {
+		c.Root, c.Superseded, c.SupersededAt = Rotation{}, "", time.Time{}
 	}
 	if old != nil && !sameServer(old.URL, c.URL) && p.Password == nil && p.APIKey == nil {
 		return Config{}, Invalid("url names another server than the stored one: send the password or api_key in the same request, since the stored one is never sent to a new server")
@@ -183,6 +219,8 @@ func (c Config) validate() error {
 
 func (c Config) validateCredential() error {
 	switch {
+	case !isPlain(c.Username) || !isPlain(c.Password) || !isPlain(c.APIKey):
+		return Invalid("the credential holds a line break, a control character or text that is not UTF-8: where it comes from a file, write that without a newline, as printf '%%s' does")
 	case c.APIKey != "" && c.Username != "":
 		return Invalid("the config holds an api_key, which has no username: send username and password together to change over, or leave username out")
 	case c.APIKey != "":
@@ -195,6 +233,13 @@ func (c Config) validateCredential() error {
 		return Invalid("username without password: send the password of that ECGridOS login")
 	}
 	return nil
+}
+
+// isPlain tells text that XML can carry and that no line break of a file slipped into.
+func isPlain(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsControl(r) || r == 0xFFFE || r == 0xFFFF
+	})
 }
 
 // validateURL lets no credential out in clear: plain http goes to this machine only.
@@ -226,6 +271,11 @@ func isLoopback(host string) bool {
 	}
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// sameLogin tells whether both are the same user of the same server.
+func sameLogin(a, b Config) bool {
+	return a.Username == b.Username && sameServer(a.URL, b.URL)
 }
 
 // sameServer compares scheme, host and port, whatever their spelling.
@@ -293,13 +343,23 @@ func writeConfig(ctx context.Context, storage logical.Storage, c Config) error {
 	return nil
 }
 
+// RotationManager is Vault Enterprise's. On Community it takes no jobs.
+type RotationManager interface {
+	// Keep gives it the schedule of rotate-root, or takes that back where it is
+	// zero. It tells whether it will see to it.
+	Keep(ctx context.Context, schedule Schedule) bool
+}
+
 // WriteConfig applies a patch: it is checked, then the login tried, then stored,
 // and only then used. Where any of this fails all stays as it was.
-func (e *Engine) WriteConfig(ctx context.Context, storage logical.Storage, patch ConfigPatch) error {
+func (e *Engine) WriteConfig(ctx context.Context, storage logical.Storage, patch ConfigPatch, manager RotationManager) error {
 	if err := e.configLock.Acquire(ctx, 1); err != nil {
 		return err
 	}
 	defer e.configLock.Release(1)
+	if err := e.recoverRoot(ctx, storage); err != nil && patch.Password == nil && patch.APIKey == nil {
+		return fmt.Errorf("a rotate-root is not settled yet: %w", err)
+	}
 	old, err := e.ReadConfig(ctx, storage)
 	if err != nil {
 		return err
@@ -308,22 +368,73 @@ func (e *Engine) WriteConfig(ctx context.Context, storage logical.Storage, patch
 	if err != nil {
 		return err
 	}
-	next, err := e.newAccount(config)
+	if err := e.refuseSuperseded(ctx, storage, config, patch); err != nil {
+		return err
+	}
+	next, err := e.newAccount(e.planRoot(ctx, old, config, manager))
 	if err != nil {
 		return err
 	}
-	if patch.wantsVerification() {
+	verified := patch.wantsVerification()
+	if verified {
 		err = e.verify(ctx, next)
 	}
 	if err == nil {
-		err = writeConfig(ctx, storage, config)
+		err = writeConfig(ctx, storage, next.config)
 	}
 	if err != nil {
 		e.closeAccount(next)
+		if old != nil && next.config.rootSchedule() != old.rootSchedule() {
+			manager.Keep(ctx, old.rootSchedule())
+		}
 		return err
 	}
 	e.swap(next)
+	if verified {
+		e.forgetRootWALs(ctx, storage)
+	}
 	return nil
+}
+
+// refuseSuperseded refuses the password from before the last rotate-root, which
+// declarative tools send again. It is not tried: that would be a refused login.
+func (e *Engine) refuseSuperseded(ctx context.Context, storage logical.Storage, c Config, patch ConfigPatch) error {
+	if patch.Password == nil || c.Superseded == "" {
+		return nil
+	}
+	fingerprint, err := e.fingerprint(ctx, storage, *patch.Password)
+	if err != nil || !isFingerprintOf(fingerprint, c.Superseded) {
+		return err
+	}
+	return Invalid("this password was superseded by rotate-root at %s: leave password out of the write to keep the one that is valid now", c.SupersededAt.Format(time.RFC3339))
+}
+
+// planRoot plans the next rotate-root anew where its schedule or the login has changed.
+func (e *Engine) planRoot(ctx context.Context, old *Config, c Config, manager RotationManager) Config {
+	var before Schedule
+	if old != nil {
+		before = old.rootSchedule()
+	}
+	planned := c.rootSchedule().IsZero() || !c.Root.Next.IsZero()
+	if c.rootSchedule() == before && planned {
+		return c
+	}
+	c.ManagedRotation = manager.Keep(ctx, c.rootSchedule())
+	c.Root = c.Root.replan(c.rootSchedule(), e.Clock.Now(), e.fraction())
+	return c
+}
+
+// forgetRootWALs: a password that was just seen to work needs no other to fall
+// back on.
+func (e *Engine) forgetRootWALs(ctx context.Context, storage logical.Storage) {
+	wals, err := rootWALs(ctx, storage)
+	for _, w := range wals {
+		err = errors.Join(err, deleteWAL(ctx, storage, w.id))
+	}
+	if err != nil {
+		e.Logger.Warn("the write-ahead log could not be cleared", "error", err)
+	}
+	e.recovery = pause{}
 }
 
 // verify tries the login of an account that is not in use yet. A session opened
@@ -338,7 +449,7 @@ func (e *Engine) verify(ctx context.Context, next *account) error {
 
 // DeleteConfig forgets the login: it is logged out, and nothing of it stays in
 // memory. Deleting what is not there is no error.
-func (e *Engine) DeleteConfig(ctx context.Context, storage logical.Storage) error {
+func (e *Engine) DeleteConfig(ctx context.Context, storage logical.Storage, manager RotationManager) error {
 	if err := e.configLock.Acquire(ctx, 1); err != nil {
 		return err
 	}
@@ -346,6 +457,8 @@ func (e *Engine) DeleteConfig(ctx context.Context, storage logical.Storage) erro
 	if err := storage.Delete(ctx, ConfigStorageKey); err != nil {
 		return fmt.Errorf("deleting the config from storage: %w", err)
 	}
+	manager.Keep(ctx, Schedule{})
+	e.forgetRootWALs(ctx, storage)
 	e.swap(nil)
 	return nil
 }

@@ -76,6 +76,8 @@ func TestConfigPatch(t *testing.T) {
 		"back to the default host":        {stored(func(c *Config) { c.URL = "https://own.example/x" }), ConfigPatch{URL: ptr("")}, nil},
 		"other path":                      {stored(), ConfigPatch{URL: ptr("https://os.ecgrid.io/v4.1/test/ECGridOS.asmx")}, stored(func(c *Config) { c.URL = "https://os.ecgrid.io/v4.1/test/ECGridOS.asmx" })},
 		"same host spelt otherwise":       {stored(), ConfigPatch{URL: ptr("https://OS.ecgrid.io:443/x")}, stored(func(c *Config) { c.URL = "https://OS.ecgrid.io:443/x" })},
+		"password XML cannot carry":       {stored(), ConfigPatch{Password: ptr("a\x00b")}, nil},
+		"password with a newline":         {stored(), ConfigPatch{Password: ptr("right\n")}, nil},
 		"old api_key to password at host": {stored(withKey), ConfigPatch{URL: ptr("https://new.example/x"), Username: ptr("login"), Password: ptr("right")}, stored(func(c *Config) { c.URL = "https://new.example/x" })},
 	}
 	for name, tt := range tests {
@@ -161,7 +163,7 @@ func TestWriteConfig(t *testing.T) {
 				if tt.before != nil {
 					tt.before(f, storage)
 				}
-				err = e.WriteConfig(t.Context(), storage, tt.patch)
+				err = e.WriteConfig(t.Context(), storage, tt.patch, noManager{})
 				if (tt.want == nil) != (err == nil) || tt.want != nil && tt.want != errAny && !errors.Is(err, tt.want) {
 					t.Errorf("got %v, want %v", err, tt.want)
 				}
@@ -202,7 +204,7 @@ func TestConfigWriteUsesItsOwnSession(t *testing.T) {
 		f.cap = 1 // the session to be replaced holds the last place
 		e, storage := configured(t, f)
 		for range 3 {
-			if err := e.WriteConfig(t.Context(), storage, ConfigPatch{Username: ptr("login"), Password: ptr("right")}); err != nil {
+			if err := e.WriteConfig(t.Context(), storage, ConfigPatch{Username: ptr("login"), Password: ptr("right")}, noManager{}); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := e.IssueKey(t.Context(), storage, 5001, 0); err != nil {
@@ -212,7 +214,7 @@ func TestConfigWriteUsesItsOwnSession(t *testing.T) {
 		if n := f.count("Login"); n != 3 {
 			t.Errorf("%d logins for 3 writes with a read each", n)
 		}
-		if err := e.DeleteConfig(t.Context(), storage); err != nil {
+		if err := e.DeleteConfig(t.Context(), storage, noManager{}); err != nil {
 			t.Fatal(err)
 		}
 		if f.openSessions() != 0 {
@@ -221,7 +223,7 @@ func TestConfigWriteUsesItsOwnSession(t *testing.T) {
 		if _, err := e.IssueKey(t.Context(), storage, 5001, 0); !errors.Is(err, ErrNotConfigured) {
 			t.Errorf("after the delete: %v", err)
 		}
-		if err := e.DeleteConfig(t.Context(), storage); err != nil {
+		if err := e.DeleteConfig(t.Context(), storage, noManager{}); err != nil {
 			t.Errorf("second delete: %v", err)
 		}
 	})
@@ -239,7 +241,7 @@ func TestConfigWriteEndsThePause(t *testing.T) {
 		if _, err := e.IssueKey(t.Context(), storage, 5001, 0); !errors.Is(err, ErrLoginPaused) {
 			t.Fatal(err)
 		}
-		if err := e.WriteConfig(t.Context(), storage, ConfigPatch{Password: ptr("changed")}); err != nil {
+		if err := e.WriteConfig(t.Context(), storage, ConfigPatch{Password: ptr("changed")}, noManager{}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := e.IssueKey(t.Context(), storage, 5001, 0); err != nil {
@@ -264,7 +266,7 @@ func TestReadsWhileTheConfigChanges(t *testing.T) {
 			}
 		})
 		for range 4 {
-			if err := e.WriteConfig(t.Context(), storage, ConfigPatch{Password: ptr("right")}); err != nil {
+			if err := e.WriteConfig(t.Context(), storage, ConfigPatch{Password: ptr("right")}, noManager{}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -282,7 +284,7 @@ func TestCloseWhileALoginIsTried(t *testing.T) {
 		f.latency = time.Second
 		e, storage := configured(t, f)
 		done := make(chan error)
-		go func() { done <- e.WriteConfig(t.Context(), storage, ConfigPatch{Password: ptr("right")}) }()
+		go func() { done <- e.WriteConfig(t.Context(), storage, ConfigPatch{Password: ptr("right")}, noManager{}) }()
 		time.Sleep(500 * time.Millisecond)
 		e.Close()
 		<-done

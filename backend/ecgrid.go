@@ -14,6 +14,8 @@ type ECGrid interface {
 	Logout(ctx context.Context, sessionID string) error
 	WhoAmI(ctx context.Context, sessionID string) (ecgridapi.Session, error)
 	UserGetAPIKey(ctx context.Context, sessionID string, userID int32) (string, error)
+	GenerateAPIKey(ctx context.Context, sessionID string, userID int32) (string, error)
+	ChangePassword(ctx context.Context, sessionID, oldPassword, newPassword string) error
 	UserList(ctx context.Context, sessionID, name string) ([]ecgridapi.User, error)
 	// Close lets go of kept connections.
 	Close()

@@ -4,12 +4,14 @@ package backend
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/helper/salt"
@@ -23,6 +25,12 @@ type Options struct {
 	Clock   Clock
 	Random  io.Reader
 	Logger  hclog.Logger
+	// PasswordFromPolicy makes a password by a Vault password policy.
+	PasswordFromPolicy func(ctx context.Context, policy string) (string, error)
+	// MaxLeaseTTL is the mount's.
+	MaxLeaseTTL func() time.Duration
+	// Tainted tells that the mount is being removed.
+	Tainted func() bool
 }
 
 // Engine is one mount: one stored config and what lives in memory because of it.
@@ -34,11 +42,16 @@ type Engine struct {
 	// on until the change is stored and in use. A Login may be made under it, so
 	// waiting for it ends with the request.
 	configLock *semaphore.Weighted
+	rolesLock  *semaphore.Weighted // held for the read and the write of a role
+	users      *userLocks
 	live       atomic.Pointer[account]
+	recovery   pause // between tries to settle a rotate-root; under configLock
 
 	accountsMu sync.Mutex
 	accounts   map[*account]struct{} // all that may hold a session, the live one among them
 	closed     bool
+
+	nextReap time.Time // only Tick looks at it
 
 	saltMu sync.Mutex
 	salt   *salt.Salt
@@ -49,6 +62,8 @@ func New(o Options) *Engine {
 	return &Engine{
 		Options:    o,
 		configLock: semaphore.NewWeighted(1),
+		rolesLock:  semaphore.NewWeighted(1),
+		users:      newUserLocks(),
 		accounts:   map[*account]struct{}{},
 	}
 }
@@ -60,6 +75,8 @@ type account struct {
 	ecgrid  ECGrid
 	session *session
 	keys    *keys
+
+	ownUserID atomic.Int32 // of the api_key; 0 is not asked yet
 }
 
 func (e *Engine) newAccount(c Config) (*account, error) {
@@ -106,6 +123,9 @@ func (e *Engine) account(ctx context.Context, storage logical.Storage) (*account
 	if a := e.live.Load(); a != nil {
 		return a, nil
 	}
+	if err := e.recoverRoot(ctx, storage); err != nil {
+		return nil, err
+	}
 	c, err := e.ReadConfig(ctx, storage)
 	if err != nil {
 		return nil, err
@@ -113,7 +133,15 @@ func (e *Engine) account(ctx context.Context, storage logical.Storage) (*account
 	if c == nil {
 		return nil, ErrNotConfigured
 	}
-	a, err := e.newAccount(*c)
+	return e.lockedAccount(*c)
+}
+
+// lockedAccount gives the one in use, made from c when there is none. Holds configLock.
+func (e *Engine) lockedAccount(c Config) (*account, error) {
+	if a := e.live.Load(); a != nil {
+		return a, nil
+	}
+	a, err := e.newAccount(c)
 	if err != nil {
 		return nil, err
 	}
@@ -121,10 +149,10 @@ func (e *Engine) account(ctx context.Context, storage logical.Storage) (*account
 	return a, nil
 }
 
-// withAccount runs do with the account in use, and once more where the config was
+// withAccount runs do with the account in use, and again where the config was
 // replaced under it.
 func (e *Engine) withAccount(ctx context.Context, storage logical.Storage, do func(*account) error) error {
-	for range 2 {
+	for ctx.Err() == nil {
 		a, err := e.account(ctx, storage)
 		if err != nil {
 			return err
@@ -133,7 +161,17 @@ func (e *Engine) withAccount(ctx context.Context, storage logical.Storage, do fu
 			return err
 		}
 	}
-	return ErrClosed
+	return ctx.Err()
+}
+
+// fraction is random, from 0 to 1; 0 where there is no randomness, since it only
+// spreads load.
+func (e *Engine) fraction() float64 {
+	var b [4]byte
+	if _, err := io.ReadFull(e.Random, b[:]); err != nil {
+		return 0
+	}
+	return float64(binary.BigEndian.Uint32(b[:])) / (1 << 32)
 }
 
 // swap puts next, or nothing, in the place of the account in use and logs that one out.

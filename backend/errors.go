@@ -24,6 +24,13 @@ var (
 	ErrNoKey = errors.New("the user has no API key")
 	// ErrKeyReplaced: the leased key is no longer the user's key.
 	ErrKeyReplaced = errors.New("the leased key is no longer this user's key")
+	// ErrRoleNotFound: there is no role of that name, or no longer.
+	ErrRoleNotFound = errors.New("no such role")
+	// ErrOwnKey: the key is the config's own api_key, which must not be replaced.
+	ErrOwnKey = errors.New("this is the user whose api_key the config itself uses")
+	// ErrOutcomeUnknown: a change was sent to ECGrid, and it could not be found out
+	// whether it was made. It must not be repeated blindly.
+	ErrOutcomeUnknown = errors.New("it is not known whether ECGrid has made the change")
 	// ErrClosed: the mount is being unmounted, sealed or reloaded.
 	ErrClosed = errors.New("the mount is shutting down")
 )
@@ -38,7 +45,10 @@ type meaning struct {
 // meanings is searched from the top: what the engine decided stands before what
 // ECGrid said.
 var meanings = []meaning{
+	{ErrOutcomeUnknown, http.StatusConflict, "it was not repeated; once ECGrid answers again, read the key or the config's last_root_rotation_error to see what holds"},
 	{ErrInvalid, http.StatusBadRequest, ""},
+	{ErrOwnKey, http.StatusBadRequest, "replacing it would lock this mount out; configure username and password instead, or rotate that key in ECGrid and write the new one to config"},
+	{ErrRoleNotFound, http.StatusNotFound, "check the name against a list of roles/"},
 	{ErrNotConfigured, http.StatusBadRequest, "write url, username and password (or api_key) to config first"},
 	{ErrLoginPaused, http.StatusServiceUnavailable, "correct the login with a write to config, which ends the pause, or try again later"},
 	{ErrLoginRefused, http.StatusBadRequest, "it was not retried, so as not to lock the account; check the credential in config, that the user is active and not locked out, and that its session table is not full"},
@@ -72,6 +82,15 @@ func Describe(err error) (status int, message string, ok bool) {
 		return m.status, err.Error() + ": " + m.advice, true
 	}
 	return 0, "", false
+}
+
+// describe is the message of a failure, for people; one without a meaning of its
+// own is left to the log.
+func describe(err error) string {
+	if _, message, ok := Describe(err); ok {
+		return message
+	}
+	return "internal error, see Vault's log"
 }
 
 // invalidError is a refusal that says itself what to do.

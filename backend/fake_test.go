@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,8 +32,16 @@ type fakeECGrid struct {
 	inFlight int
 	maxCalls int
 	next     int
-	dead     error // what a dead session is answered with
-	during   func(op string)
+	policy   string // what the password policy makes
+	tainted  atomic.Bool
+	// lost are operations that are carried out and then fail.
+	lost    map[string]error
+	changes []string // users' keys and passwords that were replaced, in order
+	refused int      // logins with a wrong password, or into a full session table
+	dead    error    // what a dead session is answered with
+	during  func(op string)
+	// replacing sees a user's key at the moment when it is replaced.
+	replacing func(ctx context.Context, userID int32, key string)
 }
 
 func newFake() *fakeECGrid {
@@ -43,6 +52,7 @@ func newFake() *fakeECGrid {
 		cap:      5,
 		keys:     map[int32]string{5001: "key-5001", 5002: "key-5002"},
 		fail:     map[string]error{},
+		lost:     map[string]error{},
 		counts:   map[string]int{},
 		dead:     ecgridapi.ErrSessionExpired,
 	}
@@ -92,6 +102,7 @@ func (f *fakeECGrid) Login(ctx context.Context, _, password string) (string, err
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if password != f.password || len(f.open) >= f.cap {
+		f.refused++
 		return "", opError("Login", ecgridapi.ErrAuthentication)
 	}
 	f.next++
@@ -137,6 +148,53 @@ func (f *fakeECGrid) UserGetAPIKey(ctx context.Context, id string, userID int32)
 	return key, nil
 }
 
+func (f *fakeECGrid) GenerateAPIKey(ctx context.Context, id string, userID int32) (string, error) {
+	if err := f.call(ctx, "GenerateAPIKey"); err != nil {
+		return "", err
+	}
+	if err := f.alive("GenerateAPIKey", id); err != nil {
+		return "", err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old, ok := f.keys[userID]
+	if !ok {
+		return "", opError("GenerateAPIKey", ecgridapi.ErrNotFound)
+	}
+	if f.replacing != nil {
+		f.replacing(ctx, userID, old)
+	}
+	f.next++
+	f.keys[userID] = fmt.Sprintf("key-%d-%d", userID, f.next)
+	f.changes = append(f.changes, f.keys[userID])
+	return f.keys[userID], f.answer("GenerateAPIKey")
+}
+
+func (f *fakeECGrid) ChangePassword(ctx context.Context, id, old, new string) error {
+	if err := f.call(ctx, "ChangePassword"); err != nil {
+		return err
+	}
+	if err := f.alive("ChangePassword", id); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if old != f.password {
+		return opError("ChangePassword", ecgridapi.ErrAccessDenied)
+	}
+	f.password = new
+	f.changes = append(f.changes, new)
+	return f.answer("ChangePassword")
+}
+
+// answer loses the answer of what was carried out. Holds mu.
+func (f *fakeECGrid) answer(op string) error {
+	if err := f.lost[op]; err != nil {
+		return opError(op, err)
+	}
+	return nil
+}
+
 func (f *fakeECGrid) UserList(ctx context.Context, id, _ string) ([]ecgridapi.User, error) {
 	if err := f.call(ctx, "UserList"); err != nil {
 		return nil, err
@@ -150,6 +208,32 @@ func (f *fakeECGrid) count(op string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.counts[op]
+}
+
+// key is the user's key of now.
+func (f *fakeECGrid) key(userID int32) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.keys[userID]
+}
+
+// changed is how many keys and passwords were replaced.
+func (f *fakeECGrid) changed() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.changes)
+}
+
+func (f *fakeECGrid) passwordOfNow() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.password
+}
+
+func (f *fakeECGrid) refusedLogins() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.refused
 }
 
 func (f *fakeECGrid) openSessions() int {
@@ -172,6 +256,16 @@ func (f *fakeECGrid) set(change func()) {
 	change()
 }
 
+// loses carries op out and then fails, until it is told nil.
+func (f *fakeECGrid) loses(op string, err error) {
+	f.set(func() { f.lost[op] = err })
+}
+
+// whenever has do called during every call.
+func (f *fakeECGrid) whenever(do func(op string)) {
+	f.set(func() { f.during = do })
+}
+
 // failWith makes op fail until it is told nil.
 func (f *fakeECGrid) failWith(op string, err error) {
 	f.set(func() { f.fail[op] = err })
@@ -188,12 +282,20 @@ func (f *fakeECGrid) setKey(userID int32, key string) {
 
 func testEngine(f *fakeECGrid) *Engine {
 	return New(Options{
-		Connect: func(ecgridapi.Endpoint) (ECGrid, error) { return f, nil },
-		Clock:   SystemClock{},
-		Random:  rand.Reader,
-		Logger:  hclog.NewNullLogger(),
+		Connect:            func(ecgridapi.Endpoint) (ECGrid, error) { return f, nil },
+		Clock:              SystemClock{},
+		Random:             rand.Reader,
+		Logger:             hclog.NewNullLogger(),
+		PasswordFromPolicy: func(context.Context, string) (string, error) { return f.policy, nil },
+		MaxLeaseTTL:        func() time.Duration { return 768 * time.Hour },
+		Tainted:            f.tainted.Load,
 	})
 }
+
+// noManager is Community.
+type noManager struct{}
+
+func (noManager) Keep(context.Context, Schedule) bool { return false }
 
 // configured gives an engine whose login is stored and not yet tried.
 func configured(t *testing.T, f *fakeECGrid, change ...func(*Config)) (*Engine, *logical.InmemStorage) {

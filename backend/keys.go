@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -31,8 +32,9 @@ type keys struct {
 	log      hclog.Logger
 	flights  singleflight.Group
 
-	mu     sync.Mutex
-	cached map[int32]cachedKey
+	mu         sync.Mutex
+	cached     map[int32]cachedKey
+	generation map[int32]int // how often the user's key was replaced here
 }
 
 type cachedKey struct {
@@ -42,13 +44,14 @@ type cachedKey struct {
 
 func newKeys(ecgrid ECGrid, s *session, c Config, clock Clock, log hclog.Logger) *keys {
 	return &keys{
-		ecgrid:   ecgrid,
-		session:  s,
-		ttl:      c.KeyCacheTTL,
-		deadline: c.requestDeadline(),
-		clock:    clock,
-		log:      log,
-		cached:   map[int32]cachedKey{},
+		ecgrid:     ecgrid,
+		session:    s,
+		ttl:        c.KeyCacheTTL,
+		deadline:   c.requestDeadline(),
+		clock:      clock,
+		log:        log,
+		cached:     map[int32]cachedKey{},
+		generation: map[int32]int{},
 	}
 }
 
@@ -63,7 +66,8 @@ func (k *keys) get(ctx context.Context, userID int32) (string, error) {
 // fetch asks ECGrid. The call goes on when this request is given up: others may
 // wait for it too.
 func (k *keys) fetch(ctx context.Context, userID int32) (string, error) {
-	flight := k.flights.DoChan(strconv.Itoa(int(userID)), func() (any, error) { return k.call(userID) })
+	generation := k.generationOf(userID)
+	flight := k.flights.DoChan(fmt.Sprintf("%d/%d", userID, generation), func() (any, error) { return k.call(userID, generation) })
 	select {
 	case r := <-flight:
 		if r.Err != nil {
@@ -75,7 +79,7 @@ func (k *keys) fetch(ctx context.Context, userID int32) (string, error) {
 	}
 }
 
-func (k *keys) call(userID int32) (key string, err error) {
+func (k *keys) call(userID int32, generation int) (key string, err error) {
 	defer recovered(k.log, &err)
 	ctx, cancel := context.WithTimeout(context.Background(), k.deadline)
 	defer cancel()
@@ -89,7 +93,7 @@ func (k *keys) call(userID int32) (key string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("user %d: %w", userID, err)
 	}
-	k.remember(userID, key)
+	k.remember(userID, key, generation)
 	return key, nil
 }
 
@@ -104,13 +108,28 @@ func (k *keys) fromCache(userID int32) (string, bool) {
 	return c.key, true
 }
 
-func (k *keys) remember(userID int32, key string) {
-	if k.ttl == 0 {
-		return
-	}
+func (k *keys) generationOf(userID int32) int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	return k.generation[userID]
+}
+
+// remember keeps a key, unless it was replaced while it was fetched.
+func (k *keys) remember(userID int32, key string, generation int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ttl == 0 || k.generation[userID] != generation {
+		return
+	}
 	k.cached[userID] = cachedKey{key: key, until: k.clock.Now().Add(k.ttl)}
+}
+
+// sweep forgets what must not be served any more.
+func (k *keys) sweep() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := k.clock.Now()
+	maps.DeleteFunc(k.cached, func(_ int32, c cachedKey) bool { return !now.Before(c.until) })
 }
 
 // ParseUserID reads a UserID in its one canonical spelling: decimal, 1 to

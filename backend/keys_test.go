@@ -82,7 +82,7 @@ func TestKeyCache(t *testing.T) {
 		time.Sleep(time.Minute)
 		read("new")
 		f.setKey(5001, "newer")
-		if err := e.WriteConfig(t.Context(), storage, ConfigPatch{TTL: ptr(time.Hour)}); err != nil {
+		if err := e.WriteConfig(t.Context(), storage, ConfigPatch{TTL: ptr(time.Hour)}, noManager{}); err != nil {
 			t.Fatal(err)
 		}
 		read("newer")

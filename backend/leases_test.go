@@ -26,7 +26,7 @@ func TestTerms(t *testing.T) {
 		"asked of the mount":  {asked: 100, ttl: 100},
 		"maximum without ttl": {config: Config{MaxTTL: 90}, max: 90},
 	} {
-		got := tt.config.terms(tt.asked)
+		got := tt.config.terms(Role{}, tt.asked, time.Now(), 0)
 		if got.TTL != tt.ttl || got.MaxTTL != tt.max || (len(got.Warnings) > 0) != tt.warned {
 			t.Errorf("%s: %+v", name, got)
 		}
@@ -65,7 +65,7 @@ func TestRenewLease(t *testing.T) {
 					t.Fatal(err)
 				}
 				tt.change(f)
-				terms, err := e.RenewLease(t.Context(), storage, issued.Lease)
+				terms, err := e.RenewLease(t.Context(), storage, issued.Lease, time.Now(), issued.Terms)
 				if !errors.Is(err, tt.want) {
 					t.Errorf("got %v, want %v", err, tt.want)
 				}
@@ -94,11 +94,13 @@ func TestRenewWithoutConfig(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := e.DeleteConfig(t.Context(), storage); err != nil {
+		if err := e.DeleteConfig(t.Context(), storage, noManager{}); err != nil {
 			t.Fatal(err)
 		}
-		if terms, err := e.RenewLease(t.Context(), storage, issued.Lease); err != nil || len(terms.Warnings) == 0 {
-			t.Errorf("renew: %v", err)
+		was := Terms{TTL: 30 * time.Second, MaxTTL: 5 * time.Minute}
+		terms, err := e.RenewLease(t.Context(), storage, issued.Lease, time.Now(), was)
+		if err != nil || len(terms.Warnings) == 0 || terms.TTL != was.TTL || terms.MaxTTL != was.MaxTTL {
+			t.Errorf("renewed for %s of %s, %v", terms.TTL, terms.MaxTTL, err)
 		}
 		if err := e.RevokeLease(t.Context(), storage, issued.Lease); err != nil {
 			t.Errorf("revoke: %v", err)

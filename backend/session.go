@@ -21,11 +21,11 @@ const (
 	// logoutTimeout bounds one Logout, and with it every end of a session: Vault
 	// unmounts and seals with its locks held.
 	logoutTimeout = 3 * time.Second
+	// loginTimeout bounds one Login. Requests wait for it no longer than for any
+	// other call.
+	loginTimeout = time.Minute
 	// drainTimeout is what requests in flight get to finish before their session ends.
 	drainTimeout = time.Second
-
-	firstLoginPause = time.Second
-	maxLoginPause   = 5 * time.Minute
 )
 
 // errSessionClosed: this session's config was replaced; there is a newer one to use.
@@ -49,8 +49,9 @@ type session struct {
 	leaving  chan struct{} // closed when every Logout under way is answered; nil when there is none
 	drained  chan struct{} // closed when users falls to 0; nil when nobody waits for that
 	stopIdle func() bool
-	pause    time.Duration // after the last refused login; 0 when it was not refused
-	pausedTo time.Time
+	pause    pause
+
+	loginBegan time.Time // the last one
 }
 
 func newSession(ecgrid ECGrid, config Config, clock Clock, log hclog.Logger) *session {
@@ -73,27 +74,33 @@ func (s *session) use(ctx context.Context, call func(ctx context.Context, sessio
 	s.enter()
 	defer s.leave()
 
-	id, fresh, err := s.acquire(ctx)
-	if err != nil {
-		return err
-	}
-	err = s.limited(ctx, id, call)
-	dead, err := s.judge(ctx, id, fresh, err)
+	dead, err := s.tryOnce(ctx, call)
 	if !dead {
 		return err
 	}
-	s.drop(id)
-	if id, _, err = s.acquire(ctx); err != nil {
+	if dead, err = s.tryOnce(ctx, call); !dead || errors.Is(err, ecgridapi.ErrServerFault) {
 		return err
 	}
-	return s.limited(ctx, id, call)
+	return ecgridapi.ErrSessionExpired // a fault of a dead session says nothing else
+}
+
+// tryOnce runs call with the shared session, and drops that where it is dead.
+func (s *session) tryOnce(ctx context.Context, call func(context.Context, string) error) (dead bool, _ error) {
+	id, err := s.acquire(ctx)
+	if err != nil {
+		return false, err
+	}
+	dead, err = s.judge(ctx, id, s.limited(ctx, id, call))
+	if dead {
+		s.drop(id)
+	}
+	return dead, err
 }
 
 // useAPIKey has no session to replace: a dead key is the credential refused.
 func (s *session) useAPIKey(ctx context.Context, call func(ctx context.Context, sessionID string) error) error {
-	err := s.limited(ctx, s.config.APIKey, call)
-	dead, err := s.judge(ctx, s.config.APIKey, false, err)
-	if dead {
+	dead, err := s.judge(ctx, s.config.APIKey, s.limited(ctx, s.config.APIKey, call))
+	if dead && !errors.Is(err, ecgridapi.ErrServerFault) {
 		return fmt.Errorf("%w (api_key)", ErrLoginRefused)
 	}
 	return err
@@ -130,15 +137,15 @@ var suspicious = []error{
 	ecgridapi.ErrServerFault,
 }
 
-// judge tells whether a failed call failed because its session is dead. Where the
-// failure does not say, WhoAmI does; a session that was opened for this very
-// request is believed alive. The error is the call's, or WhoAmI's where that gave
-// no verdict: then the call's own fault proves nothing.
-func (s *session) judge(ctx context.Context, id string, fresh bool, err error) (dead bool, _ error) {
+// judge tells whether a call failed because its session is dead. Where the failure
+// does not say, WhoAmI does, also for a session that was just opened: behind a
+// changing egress address that one is dead too. The error is the call's, or
+// WhoAmI's where that gave no verdict: then the call's own fault proves nothing.
+func (s *session) judge(ctx context.Context, id string, err error) (dead bool, _ error) {
 	if errors.Is(err, ecgridapi.ErrSessionExpired) {
 		return true, err
 	}
-	if fresh || !isAny(err, suspicious) {
+	if !isAny(err, suspicious) {
 		return false, err
 	}
 	probe := s.limited(ctx, id, func(ctx context.Context, id string) error {
@@ -148,12 +155,16 @@ func (s *session) judge(ctx context.Context, id string, fresh bool, err error) (
 	switch {
 	case probe == nil:
 		return false, err
-	case isRefusal(probe):
+	case isRefusal(probe), isAny(probe, faultless):
 		return true, err
 	default:
 		return false, probe
 	}
 }
+
+// faultless are the answers of WhoAmI that blame nobody. Together with a call that
+// failed too they are a dead session on a server that does not say so.
+var faultless = []error{ecgridapi.ErrServerFault, ecgridapi.ErrEmptyResult}
 
 // isRefusal tells a fault that blames the credential or the SessionID from one
 // that blames ECGrid or the way there.
@@ -221,25 +232,46 @@ func (s *session) logoutIdle(id string) {
 	}
 }
 
-// acquire gives the open SessionID, or opens one. Fresh means that it was opened
-// while this request waited. The Login goes on when the request is given up: its
-// session has to be known to be logged out.
-func (s *session) acquire(ctx context.Context) (id string, fresh bool, err error) {
+// acquire gives the open SessionID, or opens one. The Login goes on when the
+// request is given up, or waits no longer: what it brings has to be used or logged
+// out.
+func (s *session) acquire(ctx context.Context) (id string, err error) {
 	s.mu.Lock()
-	id = s.id
+	id, closed := s.id, s.closed
 	s.mu.Unlock()
-	if id != "" {
-		return id, false, nil
+	switch {
+	case closed: // it may be logged out at any moment
+		return "", errSessionClosed
+	case id != "":
+		return id, nil
 	}
+	waiting, cancel := context.WithTimeout(ctx, s.config.RequestTimeout)
+	defer cancel()
 	select {
 	case r := <-s.logins.DoChan("", s.login):
 		if r.Err != nil {
-			return "", false, r.Err
+			return "", r.Err
 		}
-		return r.Val.(string), true, nil
-	case <-ctx.Done():
-		return "", false, ctx.Err()
+		return r.Val.(string), nil
+	case <-waiting.Done():
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		return "", s.abandonLogin()
 	}
+}
+
+// abandonLogin lets the next request try a Login of its own, if the one under way
+// has had its time.
+func (s *session) abandonLogin() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock.Now()
+	if now.Sub(s.loginBegan) >= s.config.RequestTimeout {
+		s.logins.Forget("")
+		s.pause.doubtful(now)
+	}
+	return &ecgridapi.Error{Op: "Login", Kind: ecgridapi.ErrTimeout, Sent: true}
 }
 
 // login opens the session unless there is one by now. It runs under singleflight.
@@ -248,7 +280,7 @@ func (s *session) login() (_ any, err error) {
 	if id, err := s.beforeLogin(); id != "" || err != nil {
 		return id, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.config.RequestTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), loginTimeout)
 	defer cancel()
 	id, err := s.ecgrid.Login(ctx, s.config.Username, s.config.Password)
 
@@ -257,12 +289,16 @@ func (s *session) login() (_ any, err error) {
 	if err != nil {
 		return "", s.loginFailed(err)
 	}
-	s.pause = 0
-	s.id = id
-	if s.closed {
-		s.logoutCurrent()
+	s.pause = pause{}
+	switch {
+	case s.closed:
+		s.sendOff(id)
 		return "", errSessionClosed
+	case s.id != "": // an abandoned Login came to its end after the next one
+		s.sendOff(id)
+		return s.id, nil
 	}
+	s.id = id
 	s.startIdle()
 	return id, nil
 }
@@ -284,22 +320,30 @@ func (s *session) beforeLogin() (id string, err error) {
 	if s.id != "" {
 		return s.id, nil
 	}
-	if left := s.pausedTo.Sub(s.clock.Now()); s.pause > 0 && left > 0 {
-		return "", fmt.Errorf("%w, for %s more", ErrLoginPaused, left.Round(time.Second)+time.Second)
+	now := s.clock.Now()
+	if left := s.pause.left(now); left > 0 {
+		return "", pausedFor(left)
 	}
+	s.loginBegan = now
 	return "", nil
 }
 
 // loginFailed starts or doubles the pause where the login itself was refused. A
-// full session table looks the same and is treated the same. Holds mu.
+// full session table looks the same and is treated the same. So is, from the third
+// in a row on, a Login that may have been carried out: each may have left a
+// session open that nobody can log out. Holds mu.
 func (s *session) loginFailed(err error) error {
-	if !isRefusal(err) {
-		return err
+	now := s.clock.Now()
+	var failed *ecgridapi.Error
+	switch {
+	case isRefusal(err):
+		s.pause.refused(now)
+		s.log.Warn("ECGrid refused the login; logins are paused", "username", s.config.Username, "pause", s.pause.length)
+		return fmt.Errorf("%w %q", ErrLoginRefused, s.config.Username)
+	case errors.As(err, &failed) && failed.Sent && now.Sub(s.loginBegan) < s.config.RequestTimeout:
+		s.pause.doubtful(now) // after that it was abandoned, and counted
 	}
-	s.pause = min(max(2*s.pause, firstLoginPause), maxLoginPause)
-	s.pausedTo = s.clock.Now().Add(s.pause)
-	s.log.Warn("ECGrid refused the login; logins are paused", "username", s.config.Username, "pause", s.pause)
-	return fmt.Errorf("%w %q", ErrLoginRefused, s.config.Username)
+	return err
 }
 
 // drop forgets a dead session, if it is still the current one. It is logged out
@@ -312,8 +356,10 @@ func (s *session) drop(id string) {
 	}
 }
 
-// logoutUnused ends the session now if no request uses it, and waits for the Logout.
+// logoutUnused ends the session if no request uses it within drainTimeout, and
+// waits for the Logout.
 func (s *session) logoutUnused(ctx context.Context) {
+	s.awaitUnused(ctx)
 	s.mu.Lock()
 	if s.id != "" && s.users == 0 {
 		s.logoutCurrent()
@@ -323,12 +369,31 @@ func (s *session) logoutUnused(ctx context.Context) {
 	wait(ctx, leaving)
 }
 
-// logoutCurrent takes the session out of use and logs it out in the background.
-// Holds mu.
+// awaitUnused waits until no request uses the session, for drainTimeout at the most.
+func (s *session) awaitUnused(ctx context.Context) {
+	s.mu.Lock()
+	if s.users > 0 && s.drained == nil {
+		s.drained = make(chan struct{})
+	}
+	drained := s.drained
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	wait(ctx, drained)
+}
+
+// logoutCurrent takes the session out of use and logs it out. Holds mu.
 func (s *session) logoutCurrent() {
-	id, before, done := s.id, s.leaving, make(chan struct{})
-	s.id, s.leaving = "", done
+	id := s.id
+	s.id = ""
 	s.stopIdle()
+	s.sendOff(id)
+}
+
+// sendOff logs a session out in the background. Holds mu.
+func (s *session) sendOff(id string) {
+	before, done := s.leaving, make(chan struct{})
+	s.leaving = done
 	go func() {
 		s.logout(id)
 		if before != nil {
@@ -359,11 +424,6 @@ func (s *session) close(ctx context.Context) {
 	s.mu.Lock()
 	s.closed = true
 	s.stopIdle()
-	drained := s.drained
-	if s.users > 0 && drained == nil {
-		drained = make(chan struct{})
-		s.drained = drained
-	}
 	s.mu.Unlock()
 
 	// A Login under way has to end first; with none, this returns at once.
@@ -371,9 +431,7 @@ func (s *session) close(ctx context.Context) {
 	case <-s.logins.DoChan("", s.login):
 	case <-ctx.Done():
 	}
-	draining, cancel := context.WithTimeout(ctx, drainTimeout)
-	defer cancel()
-	wait(draining, drained)
+	s.awaitUnused(ctx)
 
 	s.mu.Lock()
 	if s.id != "" {

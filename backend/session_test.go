@@ -108,7 +108,7 @@ func TestDeadSessionIsReplaced(t *testing.T) {
 	t.Parallel()
 	for _, dead := range []error{
 		ecgridapi.ErrSessionExpired, ecgridapi.ErrAuthentication, ecgridapi.ErrAccessDenied,
-		ecgridapi.ErrNotFound, ecgridapi.ErrFault,
+		ecgridapi.ErrNotFound, ecgridapi.ErrFault, ecgridapi.ErrServerFault,
 	} {
 		t.Run(dead.Error(), func(t *testing.T) {
 			t.Parallel()
@@ -146,17 +146,13 @@ func TestFaultOnALiveSession(t *testing.T) {
 				f := newFake()
 				s := testSession(f)
 				f.failWith("UserGetAPIKey", fault)
-				if err := get(s, f); !errors.Is(err, fault) {
-					t.Errorf("fresh session: %v", err)
+				for range 2 {
+					if err := get(s, f); !errors.Is(err, fault) {
+						t.Error(err)
+					}
 				}
-				if f.count("WhoAmI") != 0 {
-					t.Error("a session that was just opened was doubted")
-				}
-				if err := get(s, f); !errors.Is(err, fault) {
-					t.Errorf("used session: %v", err)
-				}
-				if f.count("WhoAmI") != 1 || f.count("Login") != 1 {
-					t.Errorf("WhoAmI %d, Login %d, want 1 and 1", f.count("WhoAmI"), f.count("Login"))
+				if f.count("WhoAmI") != 2 || f.count("Login") != 1 {
+					t.Errorf("WhoAmI %d, Login %d, want 2 and 1", f.count("WhoAmI"), f.count("Login"))
 				}
 				time.Sleep(2 * time.Minute)
 			})
@@ -275,8 +271,8 @@ func TestRefusedLoginPauses(t *testing.T) {
 		if err := get(s, f); !errors.Is(err, ErrLoginRefused) {
 			t.Fatal(err)
 		}
-		if s.pause != firstLoginPause {
-			t.Errorf("a login that worked left the pause at %s", s.pause)
+		if s.pause.length != firstLoginPause {
+			t.Errorf("a login that worked left the pause at %s", s.pause.length)
 		}
 	})
 }
@@ -415,10 +411,170 @@ func TestPanicInALoginIsAnError(t *testing.T) {
 		if err := get(s, f); !errors.Is(err, ErrPanic) {
 			t.Errorf("got %v", err)
 		}
-		f.set(func() { f.during = nil })
+		f.whenever(nil)
 		if err := get(s, f); err != nil {
 			t.Errorf("the next request: %v", err)
 		}
 		time.Sleep(2 * time.Minute)
 	})
+}
+
+// The next Login waits for the Logout before it: there is never a second session.
+func TestLoginWaitsForTheLogout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		s := testSession(f, func(c *Config) { c.SessionIdleTimeout = 0 })
+		for range 5 {
+			if err := get(s, f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if sessions, _ := f.most(); sessions != 1 || f.count("Login") != 5 {
+			t.Errorf("%d sessions at once over %d logins", sessions, f.count("Login"))
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+// An idle timer that fires in the moment in which a request comes does it no harm.
+func TestLateIdleTimer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		s := testSession(f)
+		err := s.use(t.Context(), func(_ context.Context, id string) error {
+			s.logoutIdle(id)
+			synctest.Wait()
+			if f.count("Logout") != 0 {
+				t.Error("a session in use was logged out")
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		time.Sleep(2 * time.Minute)
+	})
+}
+
+// A Login that outlasts close leaves no session behind either.
+func TestLoginThatOutlastsClose(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.latency = 2 * logoutTimeout
+		s := testSession(f)
+		go func() { _ = get(s, f) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), logoutTimeout)
+		defer cancel()
+		s.close(ctx)
+		f.set(func() { f.latency = time.Millisecond })
+		time.Sleep(time.Minute)
+		if f.count("Login") != 1 || f.openSessions() != 0 {
+			t.Errorf("%d logins, %d sessions left open", f.count("Login"), f.openSessions())
+		}
+	})
+}
+
+// Where every session is dead at once, as behind a changing egress address, a
+// fault says nothing about the user.
+func TestSessionsDeadOnArrival(t *testing.T) {
+	t.Parallel()
+	for _, dead := range []error{ecgridapi.ErrAuthentication, ecgridapi.ErrAccessDenied, ecgridapi.ErrNotFound} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake()
+			f.dead = dead
+			s := testSession(f)
+			f.set(func() { f.during = func(op string) { f.killSessions() } })
+			if err := get(s, f); !errors.Is(err, ecgridapi.ErrSessionExpired) || errors.Is(err, dead) {
+				t.Errorf("%v: got %v", dead, err)
+			}
+			if f.count("Login") != 2 {
+				t.Errorf("%d logins", f.count("Login"))
+			}
+			time.Sleep(2 * time.Minute)
+		})
+	}
+}
+
+// A Login that is slower than a request may wait holds up nobody after that, and
+// the session that it brings in the end is not left open.
+func TestSlowLogin(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.latency = 40 * time.Second
+		s := testSession(f)
+		if err := get(s, f); !errors.Is(err, ecgridapi.ErrTimeout) {
+			t.Errorf("got %v", err)
+		}
+		f.set(func() { f.latency = time.Millisecond })
+		if err := get(s, f); err != nil {
+			t.Errorf("the next request: %v", err)
+		}
+		time.Sleep(30 * time.Second)
+		if n := f.openSessions(); n != 1 || f.count("Login") != 2 {
+			t.Errorf("%d sessions open after %d logins", n, f.count("Login"))
+		}
+		time.Sleep(2 * time.Minute)
+		if n := f.openSessions(); n != 0 {
+			t.Errorf("%d sessions left open", n)
+		}
+	})
+}
+
+// Where every Login is too slow, they are bounded too.
+func TestSlowLoginsPause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.latency = 50 * time.Second
+		s := testSession(f)
+		for range 10 {
+			if err := get(s, f); !errors.Is(err, ecgridapi.ErrTimeout) && !errors.Is(err, ErrLoginPaused) {
+				t.Errorf("got %v", err)
+			}
+		}
+		if n := f.count("Login"); n > doubtfulLogins+1 {
+			t.Errorf("%d logins for 10 requests", n)
+		}
+		f.set(func() { f.latency = time.Millisecond })
+		time.Sleep(10 * time.Minute)
+		if n := f.openSessions(); n != 0 {
+			t.Errorf("%d sessions left open", n)
+		}
+	})
+}
+
+// Logins that may have been carried out are not repeated without end: each may
+// leave a session open.
+func TestDoubtfulLoginsPause(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []error{ecgridapi.ErrServerFault, ecgridapi.ErrBadAnswer, ecgridapi.ErrEmptyResult, ecgridapi.ErrTimeout} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake()
+			f.failWith("Login", fault)
+			s := testSession(f)
+			for i := range 10 {
+				want := fault
+				if i >= doubtfulLogins {
+					want = ErrLoginPaused
+				}
+				if err := get(s, f); !errors.Is(err, want) {
+					t.Errorf("%v, read %d: %v", fault, i, err)
+				}
+			}
+			if n := f.count("Login"); n != doubtfulLogins {
+				t.Errorf("%v: %d logins", fault, n)
+			}
+			f.failWith("Login", nil)
+			time.Sleep(firstLoginPause)
+			if err := get(s, f); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(2 * time.Minute)
+		})
+	}
 }

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -28,11 +29,15 @@ func (e *Engine) Status(ctx context.Context, storage logical.Storage) (Status, e
 
 // ask runs one call of the live account within its deadline.
 func (e *Engine) ask(ctx context.Context, storage logical.Storage, call func(context.Context, *account, string) error) error {
-	return e.withAccount(ctx, storage, func(a *account) error {
+	err := e.withAccount(ctx, storage, func(a *account) error {
 		ctx, cancel := context.WithTimeout(ctx, a.config.requestDeadline())
 		defer cancel()
 		return a.session.use(ctx, func(ctx context.Context, sessionID string) error {
 			return call(ctx, a, sessionID)
 		})
 	})
+	if errors.Is(err, ecgridapi.ErrNotFound) {
+		return ecgridapi.ErrFault // nothing was asked for that could be missing
+	}
+	return err
 }

@@ -1,0 +1,155 @@
+package backend
+
+import (
+	"time"
+
+	"github.com/hashicorp/vault/sdk/rotation"
+)
+
+const (
+	// minRotationPeriod is how often Vault runs PeriodicFunc.
+	minRotationPeriod = time.Minute
+	// overdueLease is the lease of a key whose rotation should have been: never 0,
+	// which would be the mount's default.
+	overdueLease = time.Minute
+
+	firstRetry = time.Minute
+	maxRetry   = time.Hour
+	maxJitter  = 10 * time.Minute
+)
+
+// Schedule says when something is rotated by itself: every Period, or at the
+// times of a cron expression, then within Window of them. The zero Schedule is
+// never.
+type Schedule struct {
+	Period time.Duration `json:"rotation_period,omitempty"`
+	Cron   string        `json:"rotation_schedule,omitempty"` // five fields, in UTC
+	Window time.Duration `json:"rotation_window,omitempty"`   // 0 is no end
+}
+
+// SchedulePatch is what a write says of a Schedule; nil stays as it is.
+type SchedulePatch struct {
+	Period, Window *time.Duration
+	Cron           *string
+}
+
+func (p SchedulePatch) apply(s Schedule) (Schedule, error) {
+	set(&s.Period, p.Period)
+	set(&s.Cron, p.Cron)
+	set(&s.Window, p.Window)
+	switch {
+	case s.Period > 0 && s.Cron != "":
+		return s, Invalid("rotation_period and rotation_schedule are both set: keep one and clear the other with an empty value")
+	case s.Period > 0 && s.Period < minRotationPeriod:
+		return s, Invalid("rotation_period is %s: it has to be at least %s", s.Period, minRotationPeriod)
+	case s.Window > 0 && s.Cron == "":
+		return s, Invalid("rotation_window goes with rotation_schedule: set that too, or clear the window")
+	}
+	if s.Cron == "" {
+		return s, nil
+	}
+	if _, err := rotation.DefaultScheduler.Parse(s.Cron); err != nil {
+		return s, Invalid("rotation_schedule is not a cron expression: send five fields, as in \"0 3 * * SAT\"")
+	}
+	if s.Window > 0 {
+		if err := rotation.DefaultScheduler.ValidateRotationWindow(int(s.Window / time.Second)); err != nil {
+			return s, Invalid("rotation_window is %s: it has to be at least an hour", s.Window)
+		}
+	}
+	return s, nil
+}
+
+// IsZero tells a Schedule that never comes.
+func (s Schedule) IsZero() bool { return s == Schedule{} }
+
+// after is the first time that comes after t; zero where there is none.
+func (s Schedule) after(t time.Time) time.Time {
+	if s.Period > 0 {
+		return t.Add(s.Period).UTC()
+	}
+	if s.Cron == "" {
+		return time.Time{}
+	}
+	cron, err := rotation.DefaultScheduler.Parse(s.Cron)
+	if err != nil {
+		return time.Time{}
+	}
+	return cron.Next(t.UTC())
+}
+
+// jitter spreads what is due at one time: a twentieth of the period or window,
+// at most maxJitter; fraction is random, from 0 to 1.
+func (s Schedule) jitter(fraction float64) time.Duration {
+	spread := min(max(s.Period, s.Window)/20, maxJitter)
+	return time.Duration(fraction * float64(spread))
+}
+
+// Rotation is what is remembered of the rotations of one thing.
+type Rotation struct {
+	Last      time.Time `json:"last,omitzero"`
+	Next      time.Time `json:"next,omitzero"`
+	NotBefore time.Time `json:"not_before,omitzero"` // Next with its jitter, or the next try after a failure
+	LastError string    `json:"last_error,omitempty"`
+	Failures  int       `json:"failures,omitempty"` // in a row
+}
+
+// plan sets when to rotate next, counted from now.
+func (r Rotation) plan(s Schedule, now time.Time, fraction float64) Rotation {
+	r.Next, r.NotBefore = s.after(now), time.Time{}
+	if !r.Next.IsZero() {
+		r.NotBefore = r.Next.Add(s.jitter(fraction))
+	}
+	return r
+}
+
+// replan is plan after the schedule itself was changed: a period counts from the
+// last rotation.
+func (r Rotation) replan(s Schedule, now time.Time, fraction float64) Rotation {
+	from := now
+	if s.Period > 0 && !r.Last.IsZero() {
+		from = r.Last
+	}
+	return r.plan(s, from, fraction)
+}
+
+// succeeded is the Rotation after it was done.
+func (r Rotation) succeeded(s Schedule, now time.Time, fraction float64) Rotation {
+	r.Last, r.LastError, r.Failures = now.UTC(), "", 0
+	return r.plan(s, now, fraction)
+}
+
+// failed is the Rotation after a try that failed: the next one is put off, from
+// firstRetry doubling to maxRetry.
+func (r Rotation) failed(message string, now time.Time) Rotation {
+	r.LastError = message
+	r.NotBefore = now.Add(min(firstRetry<<min(r.Failures, 10), maxRetry)).UTC()
+	r.Failures++
+	return r
+}
+
+// due tells whether it is time. A time that was missed is caught up with, unless
+// its window is over.
+func (r Rotation) due(s Schedule, now time.Time) bool {
+	if r.Next.IsZero() || now.Before(r.NotBefore) || now.Before(r.Next) {
+		return false
+	}
+	return !r.missed(s, now)
+}
+
+// missed tells whether the window of the next rotation is over.
+func (r Rotation) missed(s Schedule, now time.Time) bool {
+	return s.Window > 0 && !r.Next.IsZero() && !now.Before(r.Next.Add(s.Window))
+}
+
+// left is how long a lease may run that must end with the next rotation; ok is
+// false where there is none.
+func (r Rotation) left(now time.Time) (d time.Duration, ok bool) {
+	if r.Next.IsZero() {
+		return 0, false
+	}
+	left := r.Next.Sub(now)
+	if left <= 0 {
+		return overdueLease, true
+	}
+	return max(left.Truncate(time.Second), time.Second), true
+}
