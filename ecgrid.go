@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/framework"
@@ -24,9 +25,16 @@ const help = `
 The ecgrid secrets engine hands out the API keys of ECGrid users as leased secrets.
 
 The login of one ECGrid user, or an API key, is written once to "config". From then
-on "keys/<user_id>" returns the API key of any user that this login may see.
-ECGrid has one long-lived API key for each user: all leases on a user share it.
+on "keys/<user_id>" returns the API key of any user that this login may see, and
+"creds/<name>" that of the user a role names, on the role's terms. ECGrid has one
+long-lived API key for each user: all leases on a user share it. "rotate-key",
+"rotate-role" and "rotate-root", and schedules in roles and config, replace keys and
+the login's own password.
 `
+
+// walMinAge is how long a rotate-root may run before it is taken for dead. The
+// config's lock keeps apart what still runs.
+const walMinAge = time.Minute
 
 // operationPrefix begins the OpenAPI operation IDs of this engine.
 const operationPrefix = "ecgrid"
@@ -76,7 +84,7 @@ func (p *Plugin) Close() {
 	wg.Wait()
 }
 
-func (p *Plugin) newEngine(conf *logical.BackendConfig) *backend.Engine {
+func (p *Plugin) newEngine(m *mount, conf *logical.BackendConfig) *backend.Engine {
 	log := conf.Logger
 	if log == nil {
 		log = hclog.NewNullLogger()
@@ -87,6 +95,11 @@ func (p *Plugin) newEngine(conf *logical.BackendConfig) *backend.Engine {
 		Random:  p.Random,
 		// All mounts of the process share the first one's logger name.
 		Logger: log.With("mount_uuid", conf.BackendUUID),
+		PasswordFromPolicy: func(ctx context.Context, policy string) (string, error) {
+			return m.System().GeneratePasswordFromPolicy(ctx, policy)
+		},
+		MaxLeaseTTL: func() time.Duration { return m.System().MaxLeaseTTL() },
+		Tainted:     func() bool { return m.System().Tainted() },
 	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -112,23 +125,33 @@ type mount struct {
 }
 
 func (p *Plugin) newBackend(conf *logical.BackendConfig) *mount {
-	m := &mount{plugin: p, engine: p.newEngine(conf)}
+	m := &mount{plugin: p}
+	m.engine = p.newEngine(m, conf)
 	m.Backend = &framework.Backend{
 		Help:           help,
 		BackendType:    logical.TypeLogical,
 		RunningVersion: p.Version,
 		PathsSpecial: &logical.Paths{
-			SealWrapStorage: []string{backend.ConfigStorageKey, salt.DefaultLocation},
+			SealWrapStorage: []string{backend.ConfigStorageKey, salt.DefaultLocation, backend.WALPrefix},
+			LocalStorage:    []string{backend.WALPrefix},
 		},
 		Paths: framework.PathAppend(
 			m.configPaths(),
 			m.keysPaths(),
+			m.rolesPaths(),
+			m.credsPaths(),
+			m.rotatePaths(),
 			m.statusPaths(),
 			m.infoPaths(),
 		),
-		Secrets:    []*framework.Secret{m.apiKeySecret()},
-		Invalidate: func(_ context.Context, key string) { m.engine.Invalidate(key) },
-		Clean:      func(context.Context) { p.closeEngine(m.engine) },
+		Secrets:           []*framework.Secret{m.apiKeySecret()},
+		InitializeFunc:    m.initialize,
+		PeriodicFunc:      m.periodic,
+		WALRollback:       m.rollback,
+		WALRollbackMinAge: walMinAge,
+		RotateCredential:  m.rotateCredential,
+		Invalidate:        func(_ context.Context, key string) { m.engine.Invalidate(key) },
+		Clean:             func(context.Context) { p.closeEngine(m.engine) },
 	}
 	return m
 }

@@ -56,13 +56,21 @@ func wholeSeconds(name string) error {
 	return backend.Invalid("%s has to be in whole seconds", name)
 }
 
-// boolField gives the bool that was sent; null is as if it were omitted.
+// boolField gives the bool that was sent; empty and null are as if it were omitted.
 func boolField(d *framework.FieldData, name string) *bool {
-	if d.Raw[name] == nil {
+	if raw := d.Raw[name]; raw == nil || raw == "" {
 		return nil
 	}
 	b := d.Get(name).(bool)
 	return &b
+}
+
+// clearableBoolField gives the bool that was sent; null and empty are false.
+func clearableBoolField(d *framework.FieldData, name string) *bool {
+	if raw, sent := d.Raw[name]; sent && (raw == nil || raw == "") {
+		return new(bool)
+	}
+	return boolField(d, name)
 }
 
 // isNull tells a JSON null from an empty value.

@@ -28,6 +28,8 @@ type testMount struct {
 	storage *logical.InmemStorage
 	sim     *simulator.Server
 	plugin  *Plugin
+	vault   *fakeVault
+	process *process // the one that serve began last
 	log     *logRecorder
 }
 
@@ -49,7 +51,7 @@ func newTestMount(t testing.TB, options ...func(*simulator.Options)) *testMount 
 		Clock:   backend.SystemClock{},
 		Random:  rand.Reader,
 	}
-	m := &testMount{t: t, storage: new(logical.InmemStorage), sim: sim, plugin: p, log: new(logRecorder)}
+	m := &testMount{t: t, storage: new(logical.InmemStorage), sim: sim, plugin: p, vault: newFakeVault(), log: new(logRecorder)}
 	m.backend = m.serve()
 	return m
 }
@@ -57,9 +59,10 @@ func newTestMount(t testing.TB, options ...func(*simulator.Options)) *testMount 
 // serve starts the backend on the mount's storage, as Vault does after a restart.
 func (m *testMount) serve() logical.Backend {
 	m.t.Helper()
+	m.process = &process{Storage: m.storage}
 	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.log, JSONFormat: true})
 	client, _ := goplugin.TestPluginGRPCConn(m.t, false, map[string]goplugin.Plugin{
-		plugin.BackendPluginName: &plugin.GRPCBackendPlugin{Factory: m.plugin.Factory, Logger: logger},
+		plugin.BackendPluginName: &plugin.GRPCBackendPlugin{Factory: m.process.plugin(m.plugin).Factory, Logger: logger},
 	})
 	raw, err := client.Dispense(plugin.BackendPluginName)
 	if err != nil {
@@ -68,8 +71,8 @@ func (m *testMount) serve() logical.Backend {
 	b := raw.(logical.Backend)
 	if err := b.Setup(context.Background(), &logical.BackendConfig{
 		Logger:      logger,
-		System:      logical.TestSystemView(),
-		StorageView: m.storage,
+		System:      m.vault,
+		StorageView: m.process,
 		BackendUUID: "test",
 	}); err != nil {
 		m.t.Fatal(err)
@@ -83,10 +86,11 @@ func (m *testMount) serve() logical.Backend {
 
 func (m *testMount) do(op logical.Operation, path string, data map[string]any) (*logical.Response, error) {
 	return m.backend.HandleRequest(m.t.Context(), &logical.Request{
-		Operation: op,
-		Path:      path,
-		Data:      data,
-		Storage:   m.storage,
+		Operation:  op,
+		Path:       path,
+		Data:       data,
+		Storage:    m.storage,
+		MountPoint: "ecgrid/",
 	})
 }
 

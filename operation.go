@@ -3,7 +3,6 @@ package ecgrid
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -28,7 +27,12 @@ func (m *mount) HandleRequest(ctx context.Context, req *logical.Request) (resp *
 	if err := flat(req.Data); err != nil && isUserOperation(req.Operation) {
 		return nil, answer(err)
 	}
-	return m.Backend.HandleRequest(ctx, req)
+	resp, err = m.Backend.HandleRequest(ctx, req)
+	if err == nil && resp.IsError() && isUserOperation(req.Operation) {
+		// Ours are never of this kind: it is the framework's, and quotes a value.
+		return nil, answer(backend.Invalid("a field holds a value of the wrong type: durations are seconds or like 30s, 15m, 24h; switches are true or false"))
+	}
+	return resp, err
 }
 
 // HandleExistenceCheck leaves the data out: existence does not depend on it, and
@@ -100,7 +104,7 @@ func knownFields(req *logical.Request, d *framework.FieldData) error {
 
 // quoteName shows a field's name and never much of it: a value may stand there by mistake.
 func quoteName(name string) string {
-	const most = 40
+	const most = 20
 	if len(name) > most {
 		name = name[:most] + "…"
 	}
@@ -115,18 +119,4 @@ func answer(err error) error {
 		return err
 	}
 	return logical.CodedError(status, message)
-}
-
-// ok documents a 200 with these fields.
-func ok(fields map[string]*framework.FieldSchema) map[int][]framework.Response {
-	return map[int][]framework.Response{
-		http.StatusOK: {{Description: http.StatusText(http.StatusOK), Fields: fields}},
-	}
-}
-
-// noContent documents a 204.
-func noContent() map[int][]framework.Response {
-	return map[int][]framework.Response{
-		http.StatusNoContent: {{Description: http.StatusText(http.StatusNoContent)}},
-	}
 }

@@ -2,6 +2,7 @@ package ecgrid
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -11,7 +12,7 @@ import (
 )
 
 const (
-	configPattern = "config$"
+	configPath = "config"
 
 	fieldURL                = "url"
 	fieldUsername           = "username"
@@ -24,27 +25,35 @@ const (
 	fieldTLSServerName      = "tls_server_name"
 	fieldVerifyConnection   = "verify_connection"
 	fieldAuthMethod         = "auth_method"
+	fieldPasswordPolicy     = "password_policy"
+	fieldDisableRotation    = "disable_automated_rotation"
+	fieldLastRootRotation   = "last_root_rotation"
+	fieldNextRootRotation   = "next_root_rotation"
+	fieldLastRootError      = "last_root_rotation_error"
 
 	configHelpSynopsis    = "The ECGrid login of this mount and the defaults of its leases."
 	configHelpDescription = `
-Holds either username and password of an ECGridOS login, or an api_key that is used
-instead of a session. Setting one kind clears the other.
+Holds one ECGrid login: either username and password of an ECGridOS user, or an
+api_key, with which there are no sessions. Setting one kind clears the other. The
+login needs AuthLevel NetworkAdmin or above to read other users' keys.
 
 A write is a patch: a field that is omitted stays as it is, and an empty value
 clears an optional one. Before a changed endpoint or login is stored it is tried
 (verify_connection); where ECGrid refuses it, nothing is changed. Changing scheme,
 host or port of url needs the password or api_key in the same request.
 
-Reading shows all but the secrets. Deleting logs out and forgets the login; leases
-that are out can still be revoked.
+Durations are whole seconds, or a number with a unit, such as 30s, 15m or 24h.
+
+Reading shows all but the secrets, and does not call ECGrid. Deleting logs out and
+forgets the login; leases that are out can still be revoked.
 `
 )
 
 // configPaths serves config.
 func (m *mount) configPaths() []*framework.Path {
-	write := operation("Write the login and the defaults; what is omitted stays.", m.writeConfig, noContent())
+	write := operation("Write the login and the defaults; what is omitted stays as it is.", m.writeConfig, failing(noContent(), atECGrid...))
 	return []*framework.Path{{
-		Pattern: configPattern,
+		Pattern: configPath + "$",
 		DisplayAttrs: &framework.DisplayAttributes{
 			OperationPrefix: operationPrefix,
 			OperationSuffix: "configuration",
@@ -55,8 +64,8 @@ func (m *mount) configPaths() []*framework.Path {
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.CreateOperation: write,
 			logical.UpdateOperation: write,
-			logical.PatchOperation:  operation("Patch the login and the defaults; null clears a field.", m.patchConfig, noContent()),
-			logical.ReadOperation:   operation("Read all but the secrets.", m.readConfig, ok(configResponseFields())),
+			logical.PatchOperation:  operation("Patch the login and the defaults; null clears a field.", m.patchConfig, failing(noContent(), atECGrid...)),
+			logical.ReadOperation:   operation("Read the login and the defaults, without the secrets.", m.readConfig, failing(ok(configResponseFields()), missing)),
 			logical.DeleteOperation: operation("Log out and forget the login.", m.deleteConfig, noContent()),
 		},
 		HelpSynopsis:    configHelpSynopsis,
@@ -65,7 +74,7 @@ func (m *mount) configPaths() []*framework.Path {
 }
 
 func configFields() map[string]*framework.FieldSchema {
-	return map[string]*framework.FieldSchema{
+	fields := map[string]*framework.FieldSchema{
 		fieldURL: {
 			Type:         framework.TypeString,
 			Default:      backend.DefaultURL,
@@ -74,44 +83,44 @@ func configFields() map[string]*framework.FieldSchema {
 		},
 		fieldUsername: {
 			Type:         framework.TypeString,
-			Description:  "ECGridOS LoginName.",
+			Description:  "ECGridOS LoginName. Goes with password.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Username"},
 		},
 		fieldPassword: {
 			Type:         framework.TypeString,
-			Description:  "Password of that login. Never returned.",
+			Description:  "Password of the username. Never returned.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Password", Sensitive: true},
 		},
 		fieldAPIKey: {
 			Type:         framework.TypeString,
-			Description:  "An ECGrid API key to use instead of username and password: then there are no sessions. Never returned.",
+			Description:  "ECGrid API key to use instead of username and password: then there are no sessions. Never returned.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "API key", Sensitive: true},
 		},
 		fieldTTL: {
 			Type:         framework.TypeDurationSecond,
-			Description:  "Lease of a key. 0: the mount's default.",
+			Description:  "Lease of keys/<user_id>, and of a role that sets none. 0: the mount's default.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "TTL"},
 		},
 		fieldMaxTTL: {
 			Type:         framework.TypeDurationSecond,
-			Description:  "Longest lease of a key, with all renewals. 0: the mount's maximum, which it never exceeds.",
+			Description:  "Longest lease of keys/<user_id>, with all renewals, and of a role that sets none. 0: the mount's maximum, which it never exceeds.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Maximum TTL"},
 		},
 		fieldRequestTimeout: {
 			Type:         framework.TypeDurationSecond,
-			Default:      int(seconds(backend.DefaultRequestTimeout)),
-			Description:  "Deadline of one call to ECGrid, 1s to 20s.",
+			Default:      fmt.Sprintf("%ds", seconds(backend.DefaultRequestTimeout)),
+			Description:  "Deadline of one call to ECGrid, 1s to 20s. Default 15s.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Request timeout"},
 		},
 		fieldSessionIdleTimeout: {
 			Type:         framework.TypeDurationSecond,
-			Default:      int(seconds(backend.DefaultSessionIdleTimeout)),
-			Description:  "Log out of ECGrid after so long without use. 0: after every request.",
+			Default:      fmt.Sprintf("%ds", seconds(backend.DefaultSessionIdleTimeout)),
+			Description:  "Log out of ECGrid after so long without use. 0: as soon as no request is in flight. Default 60s.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Session idle timeout"},
 		},
 		fieldKeyCacheTTL: {
 			Type:         framework.TypeDurationSecond,
-			Description:  "How long a key may be served from memory. 0: every read asks ECGrid.",
+			Description:  "How long a key may be served from memory. 0: every read asks ECGrid. A rotation by this mount drops it.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Key cache TTL"},
 		},
 		fieldCACert: {
@@ -127,10 +136,22 @@ func configFields() map[string]*framework.FieldSchema {
 		fieldVerifyConnection: {
 			Type:         framework.TypeBool,
 			Default:      true,
-			Description:  "Try the login before storing it; where it is refused nothing is changed. Not stored.",
+			Description:  "Try the login before storing it; where it is refused nothing is changed. Not stored. Default true for a write that touches the endpoint or the login.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Verify connection", Value: true},
 		},
+		fieldPasswordPolicy: {
+			Type:         framework.TypeString,
+			Description:  "Vault password policy for rotate-root. Unset: a built-in generator that meets ECGrid's rule.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Password policy"},
+		},
+		fieldDisableRotation: {
+			Type:         framework.TypeBool,
+			Description:  "Stop automatic rotate-root and keep its schedule.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Disable automated rotation"},
+		},
 	}
+	addScheduleFields(fields)
+	return fields
 }
 
 // secretConfigFields are written and never read.
@@ -141,7 +162,11 @@ func configResponseFields() map[string]*framework.FieldSchema {
 	for _, name := range secretConfigFields {
 		delete(fields, name)
 	}
+	asAnswered(fields)
 	fields[fieldAuthMethod] = &framework.FieldSchema{Type: framework.TypeString, Description: "password or api_key, whichever is stored."}
+	fields[fieldLastRootRotation] = &framework.FieldSchema{Type: framework.TypeTime, Description: "When rotate-root last changed the password; null if never."}
+	fields[fieldNextRootRotation] = &framework.FieldSchema{Type: framework.TypeTime, Description: "When it will next do so by itself; null if never."}
+	fields[fieldLastRootError] = &framework.FieldSchema{Type: framework.TypeString, Description: "Why the last rotate-root failed; empty if it did not."}
 	return fields
 }
 
@@ -156,7 +181,7 @@ func (m *mount) writeConfig(ctx context.Context, req *logical.Request, d *framew
 	if err != nil {
 		return nil, err
 	}
-	return nil, m.engine.WriteConfig(ctx, req.Storage, patch)
+	return nil, m.engine.WriteConfig(ctx, req.Storage, patch, m.rotationManager(req))
 }
 
 // patchConfig serves PATCH config: the same, of a config that is there.
@@ -172,14 +197,18 @@ func (m *mount) patchConfig(ctx context.Context, req *logical.Request, d *framew
 }
 
 func configPatch(d *framework.FieldData) (backend.ConfigPatch, error) {
-	p := backend.ConfigPatch{VerifyConnection: boolField(d, fieldVerifyConnection)}
+	p := backend.ConfigPatch{
+		VerifyConnection:         boolField(d, fieldVerifyConnection),
+		DisableAutomatedRotation: clearableBoolField(d, fieldDisableRotation),
+	}
 	for name, field := range map[string]**string{
-		fieldURL:           &p.URL,
-		fieldUsername:      &p.Username,
-		fieldPassword:      &p.Password,
-		fieldAPIKey:        &p.APIKey,
-		fieldCACert:        &p.CACert,
-		fieldTLSServerName: &p.TLSServerName,
+		fieldURL:            &p.URL,
+		fieldUsername:       &p.Username,
+		fieldPassword:       &p.Password,
+		fieldAPIKey:         &p.APIKey,
+		fieldCACert:         &p.CACert,
+		fieldTLSServerName:  &p.TLSServerName,
+		fieldPasswordPolicy: &p.PasswordPolicy,
 	} {
 		var err error
 		if *field, err = stringField(d, name); err != nil {
@@ -208,7 +237,9 @@ func configPatch(d *framework.FieldData) (backend.ConfigPatch, error) {
 	if isNull(d, fieldAPIKey) {
 		p.APIKey, p.ClearAPIKey = nil, true
 	}
-	return p, nil
+	var err error
+	p.Schedule, err = schedulePatch(d)
+	return p, err
 }
 
 // readConfig serves GET config.
@@ -228,10 +259,18 @@ func (m *mount) readConfig(ctx context.Context, req *logical.Request, _ *framewo
 		fieldKeyCacheTTL:        seconds(c.KeyCacheTTL),
 		fieldCACert:             c.CACert,
 		fieldTLSServerName:      c.TLSServerName,
+		fieldPasswordPolicy:     c.PasswordPolicy,
+		fieldRotationPeriod:     seconds(c.Schedule.Period),
+		fieldRotationSchedule:   c.Schedule.Cron,
+		fieldRotationWindow:     seconds(c.Schedule.Window),
+		fieldDisableRotation:    c.DisableAutomatedRotation,
+		fieldLastRootRotation:   timestamp(c.Root.Last),
+		fieldNextRootRotation:   timestamp(c.Root.Next),
+		fieldLastRootError:      c.Root.LastError,
 	}}, nil
 }
 
 // deleteConfig serves DELETE config.
 func (m *mount) deleteConfig(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	return nil, m.engine.DeleteConfig(ctx, req.Storage)
+	return nil, m.engine.DeleteConfig(ctx, req.Storage, m.rotationManager(req))
 }

@@ -33,6 +33,14 @@ func TestConfigRoundTrip(t *testing.T) {
 		fieldKeyCacheTTL:        float64(10),
 		fieldCACert:             "",
 		fieldTLSServerName:      "os.example",
+		fieldPasswordPolicy:     "",
+		fieldRotationPeriod:     float64(0),
+		fieldRotationSchedule:   "",
+		fieldRotationWindow:     float64(0),
+		fieldDisableRotation:    false,
+		fieldLastRootRotation:   nil,
+		fieldNextRootRotation:   nil,
+		fieldLastRootError:      "",
 	}
 	for name, value := range want {
 		if resp.Data[name] != value {

@@ -12,7 +12,8 @@ import (
 const (
 	infoHelpSynopsis    = "Show which build of the plugin serves this mount."
 	infoHelpDescription = `
-Returns version, commit, build and Vault SDK of the running plugin. It asks nobody.
+Returns version, commit, build and Vault SDK of the running plugin. It does not call
+ECGrid and needs no config.
 `
 	sdkModule = "github.com/hashicorp/vault/sdk"
 )

@@ -22,7 +22,8 @@ const (
 	keysListHelpDescription = `
 Asks ECGrid for the users that the configured login can see. The keys of the list
 are user IDs; key_info holds login_name, network_id, mailbox_id, auth_level and
-status of each.
+status of each. "vault list -detailed" shows them as a table. What is listed is what
+the login can see: a user may be listed without having a key.
 `
 	keysHelpSynopsis    = "Read the API key of an ECGrid user, as a leased secret."
 	keysHelpDescription = `
@@ -34,7 +35,8 @@ such as one with a leading zero, is refused, so that a policy on a path is a pol
 on a user.
 
 ECGrid has one long-lived API key for each user. All leases on a user share it, and
-revoking a lease does not end the key. Renewing a lease asks ECGrid whether the key
+revoking a lease does not end the key. A user that has none is answered with 404;
+"rotate-key/<user_id>" makes one. Renewing a lease asks ECGrid whether the key
 is still the user's: if it was replaced, the renewal is refused, and reading this
 path again gives the new one.
 `
@@ -52,10 +54,10 @@ func (m *mount) keysPaths() []*framework.Path {
 				ItemType:        "Key",
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ListOperation: operation(keysListHelpSynopsis, m.listKeys, ok(map[string]*framework.FieldSchema{
+				logical.ListOperation: operation(keysListHelpSynopsis, m.listKeys, failing(ok(map[string]*framework.FieldSchema{
 					"keys":     {Type: framework.TypeStringSlice, Description: "User IDs, in ascending order."},
 					"key_info": {Type: framework.TypeMap, Description: "By user ID: login_name, network_id, mailbox_id, auth_level and status."},
-				})),
+				}), ofUser...)),
 			},
 			HelpSynopsis:    keysListHelpSynopsis,
 			HelpDescription: keysListHelpDescription,
@@ -69,15 +71,10 @@ func (m *mount) keysPaths() []*framework.Path {
 			},
 			Fields: map[string]*framework.FieldSchema{
 				fieldUserID: userIDField(),
-				fieldTTL: {
-					Type:         framework.TypeDurationSecond,
-					Query:        true,
-					Description:  "Lease of this read, at most the configured max_ttl and the mount's maximum. 0 or unset: the ttl of config, else the mount's.",
-					DisplayAttrs: &framework.DisplayAttributes{Name: "TTL"},
-				},
+				fieldTTL:    readTTLField(),
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation: operation(keysHelpSynopsis, m.readKey, ok(apiKeyFields())),
+				logical.ReadOperation: operation(keysHelpSynopsis, m.readKey, failing(ok(apiKeyFields()), ofUser...)),
 			},
 			HelpSynopsis:    keysHelpSynopsis,
 			HelpDescription: keysHelpDescription,
@@ -91,6 +88,15 @@ func userIDField() *framework.FieldSchema {
 		Required:     true,
 		Description:  "UserID of the ECGrid user: a plain decimal number from 1 to 2147483647.",
 		DisplayAttrs: &framework.DisplayAttributes{Name: "User ID"},
+	}
+}
+
+func readTTLField() *framework.FieldSchema {
+	return &framework.FieldSchema{
+		Type:         framework.TypeDurationSecond,
+		Query:        true,
+		Description:  "Lease of this read, at most the configured max_ttl and the mount's maximum. 0 or unset: the configured ttl, else the mount's.",
+		DisplayAttrs: &framework.DisplayAttributes{Name: "TTL"},
 	}
 }
 

@@ -211,3 +211,25 @@ func TestInfo(t *testing.T) {
 		t.Errorf("the catalog is told %s", v)
 	}
 }
+
+// What one mount has in memory never answers another, in the same process too.
+func TestCacheIsOfOneMount(t *testing.T) {
+	t.Parallel()
+	first, second := newTestMount(t), newTestMount(t)
+	second.plugin = first.plugin
+	second.backend = second.serve()
+	for _, m := range []*testMount{first, second} {
+		m.configure(map[string]any{fieldKeyCacheTTL: "1h"})
+	}
+	for range 2 {
+		for _, m := range []*testMount{first, second} {
+			resp := m.must(logical.ReadOperation, "keys/5001", nil)
+			if resp.Data[fieldAPIKey] != m.user(5001).APIKey {
+				t.Error("a mount was answered with another's key")
+			}
+		}
+	}
+	if first.sim.Count("UserGetAPIKey") != 1 || second.sim.Count("UserGetAPIKey") != 1 {
+		t.Error("the cache was not used")
+	}
+}

@@ -20,6 +20,8 @@ const (
 	internalUserID      = "user_id"
 	internalFingerprint = "fingerprint"
 	internalTTL         = "ttl"
+	internalRole        = "role"
+	internalCounted     = "counted"
 )
 
 func (m *mount) apiKeySecret() *framework.Secret {
@@ -56,6 +58,8 @@ func (m *mount) leased(issued backend.Issued) *logical.Response {
 		internalUserID:      strconv.Itoa(int(issued.Lease.UserID)),
 		internalFingerprint: issued.Lease.Fingerprint,
 		internalTTL:         issued.Lease.TTL.String(),
+		internalRole:        issued.Lease.Role,
+		internalCounted:     strconv.FormatBool(issued.Lease.Counted),
 	})
 	return onTerms(resp, issued.Terms)
 }
@@ -66,7 +70,8 @@ func (m *mount) renewAPIKey(ctx context.Context, req *logical.Request, _ *framew
 	if err != nil {
 		return nil, answer(err)
 	}
-	terms, err := m.engine.RenewLease(ctx, req.Storage, lease)
+	terms, err := m.engine.RenewLease(ctx, req.Storage, lease, req.Secret.IssueTime,
+		backend.Terms{TTL: req.Secret.TTL, MaxTTL: req.Secret.MaxTTL})
 	if err != nil {
 		return nil, answer(err)
 	}
@@ -112,5 +117,7 @@ func leaseOf(secret *logical.Secret) (backend.Lease, error) {
 		UserID:      userID,
 		Fingerprint: text(internalFingerprint),
 		TTL:         ttl,
+		Role:        text(internalRole),
+		Counted:     text(internalCounted) == "true",
 	}, nil
 }

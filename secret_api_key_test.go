@@ -1,6 +1,7 @@
 package ecgrid
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -17,12 +18,31 @@ func (m *testMount) renew(secret *logical.Secret) (*logical.Response, error) {
 
 func (m *testMount) revoke(secret *logical.Secret) {
 	m.t.Helper()
+	if err := m.tryRevoke(secret); err != nil {
+		m.t.Errorf("revoke: %v", err)
+	}
+}
+
+func (m *testMount) tryRevoke(secret *logical.Secret) error {
+	m.t.Helper()
 	resp, err := m.backend.HandleRequest(m.t.Context(), &logical.Request{
 		Operation: logical.RevokeOperation, Secret: secret, Storage: m.storage,
 	})
-	if err != nil || resp.IsError() {
-		m.t.Errorf("revoke: %v", err)
+	m.noSecrets(resp, err)
+	if err == nil && resp.IsError() {
+		err = resp.Error()
 	}
+	return err
+}
+
+// counted is how many leases are counted.
+func (m *testMount) counted() int {
+	m.t.Helper()
+	leases, err := logical.CollectKeys(m.t.Context(), logical.NewStorageView(m.storage, "lease/"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return len(leases)
 }
 
 func TestRenew(t *testing.T) {
@@ -70,4 +90,226 @@ func TestRenew(t *testing.T) {
 			}
 		})
 	}
+}
+
+// counting gives a mount with leases of a role with rotate_on_revoke.
+func counting(t *testing.T, leases int) (*testMount, []*logical.Secret) {
+	t.Helper()
+	m := newTestMount(t)
+	m.configure(nil)
+	m.role("team", map[string]any{fieldRotateOnRevoke: true})
+	var secrets []*logical.Secret
+	for range leases {
+		secrets = append(secrets, m.must(logical.ReadOperation, "creds/team", nil).Secret)
+	}
+	return m, secrets
+}
+
+// The last lease of a key ends it, once; whatever else holds it.
+func TestRotateOnRevoke(t *testing.T) {
+	t.Parallel()
+	m, leases := counting(t, 2)
+	m.role("other", map[string]any{fieldRotateOnRevoke: true})
+	m.role("plain", nil)
+	leases = append(leases, m.must(logical.ReadOperation, "creds/other", nil).Secret)
+	uncounted := []*logical.Secret{
+		m.must(logical.ReadOperation, "creds/plain", nil).Secret,
+		m.must(logical.ReadOperation, "keys/5001", nil).Secret,
+	}
+	key := m.user(5001).APIKey
+	m.revoke(uncounted[0])
+	m.must(logical.DeleteOperation, "roles/team", nil) // it was decided when they were issued
+	m.must(logical.UpdateOperation, "roles/other", map[string]any{fieldRotateOnRevoke: false})
+	for _, lease := range leases[:2] {
+		m.revoke(lease)
+		if m.user(5001).APIKey != key {
+			t.Fatal("the key was replaced while another lease of it was out")
+		}
+	}
+	m.restart()
+	m.revoke(leases[2])
+	if m.user(5001).APIKey == key || m.counted() != 0 {
+		t.Error("the last lease did not end the key")
+	}
+	for _, lease := range leases {
+		m.revoke(lease)
+	}
+	m.revoke(uncounted[1])
+	if n := m.sim.Count("GenerateAPIKey"); n != 1 {
+		t.Errorf("the key was replaced %d times", n)
+	}
+	if m.holdsSecret(m.log.String()) {
+		t.Error("the log holds a secret")
+	}
+}
+
+func TestRotateOnRevokeConverges(t *testing.T) {
+	t.Parallel()
+	fault := func(f simulator.Fault) func(m *testMount) {
+		return func(m *testMount) { m.sim.Inject(f) }
+	}
+	for name, tt := range map[string]struct {
+		change   func(m *testMount)
+		revoked  bool // by the first try
+		replaced int
+	}{
+		"the key was replaced outside": {func(m *testMount) { m.sim.ReplaceKey(5001) }, true, 0},
+		"the user is gone":             {func(m *testMount) { m.sim.Delete(5001) }, true, 0},
+		"the key is gone":              {func(m *testMount) { m.sim.Update(5001, func(u *simulator.User) { u.APIKey = "" }) }, true, 0},
+		"the config is gone":           {func(m *testMount) { m.must(logical.DeleteOperation, "config", nil) }, true, 0},
+		"the mount is being removed":   {func(m *testMount) { m.vault.taint() }, true, 0},
+		"removed, and ECGrid is down": {func(m *testMount) {
+			m.vault.taint()
+			_ = m.sim.Close()
+		}, true, 0},
+		"the config uses that key": {func(m *testMount) {
+			m.must(logical.UpdateOperation, "config", map[string]any{fieldAPIKey: m.user(5001).APIKey})
+		}, true, 0},
+		"ECGrid is down":            {fault(simulator.Fault{Answer: simulator.AnswerReset}), false, 1},
+		"ECGrid is down for that":   {fault(simulator.Fault{Op: "GenerateAPIKey", Answer: simulator.AnswerReset}), false, 2},
+		"ECGrid does not say":       {fault(simulator.Fault{Op: "UserGetAPIKey", Cause: simulator.SystemError}), false, 1},
+		"denied":                    {fault(simulator.Fault{Op: "GenerateAPIKey", Cause: simulator.AccessDenied}), false, 2},
+		"the answer is lost":        {fault(simulator.Fault{Op: "GenerateAPIKey", Answer: simulator.AnswerResetAfter}), true, 1},
+		"lost, and then silence":    {fault(simulator.Fault{Op: "GenerateAPIKey", Answer: simulator.AnswerResetAfter, After: silence}), false, 1},
+		"replaced in the same call": {fault(simulator.Fault{Op: "GenerateAPIKey", Answer: simulator.AnswerReset, Before: func(s *simulator.Simulator) { s.ReplaceKey(5001) }}), true, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m, leases := counting(t, 1)
+			key := m.user(5001).APIKey
+			tt.change(m)
+			if err := m.tryRevoke(leases[0]); (err == nil) != tt.revoked {
+				t.Errorf("revoked: %v", err)
+			}
+			if (m.counted() == 0) != tt.revoked {
+				t.Errorf("%d leases are counted", m.counted())
+			}
+			m.sim.ClearFaults()
+			m.revoke(leases[0]) // Vault tries again, and may do so after a success too
+			if m.counted() != 0 {
+				t.Error("the lease is counted for good")
+			}
+			if n := m.sim.Count("GenerateAPIKey"); n != tt.replaced {
+				t.Errorf("GenerateAPIKey was called %d times", n)
+			}
+			if u, exists := m.sim.User(5001); tt.replaced > 0 && exists && u.APIKey == key {
+				t.Error("the leased key lives on")
+			}
+			if m.holdsSecret(m.log.String()) {
+				t.Error("the log holds a secret")
+			}
+		})
+	}
+}
+
+// While a mount is being removed no key is replaced, and leases that are left
+// behind hold nothing up.
+func TestRevokeOfATaintedMount(t *testing.T) {
+	t.Parallel()
+	m, leases := counting(t, 3)
+	m.vault.taint()
+	for _, lease := range leases {
+		m.revoke(lease)
+	}
+	if m.sim.Count("GenerateAPIKey") != 0 || m.counted() != 0 {
+		t.Error("the end of the mount replaced a key, or left leases behind")
+	}
+}
+
+// revokeCrash revokes the last lease while something goes wrong, and again after a
+// restart, as Vault does. The key is replaced once.
+func (m *testMount) revokeCrash(lease *logical.Secret, arm func(), came func() bool) bool {
+	m.t.Helper()
+	key := m.user(5001).APIKey
+	arm()
+	err := m.tryRevoke(lease)
+	broke := came()
+	if err == nil && !m.process.isDead() && m.user(5001).APIKey == key {
+		m.t.Error("revoked, and the key lives on")
+	}
+	replaced := m.user(5001).APIKey
+	m.restart()
+	m.revoke(lease)
+	if now := m.user(5001).APIKey; now == key || replaced != key && now != replaced {
+		m.t.Error("the key was not replaced once")
+	}
+	if m.counted() != 0 {
+		m.t.Error("the lease is counted for good")
+	}
+	if got := m.must(logical.ReadOperation, "creds/team", nil).Data[fieldAPIKey]; got != m.user(5001).APIKey {
+		m.t.Error("the next read does not give the new key")
+	}
+	return broke
+}
+
+func TestRotateOnRevokeCrashes(t *testing.T) {
+	t.Parallel()
+	for _, how := range mishaps {
+		t.Run(fmt.Sprintf("a write %s", how), func(t *testing.T) {
+			t.Parallel()
+			for n := 1; ; n++ {
+				m, leases := counting(t, 1)
+				if !m.revokeCrash(leases[0], func() { m.process.breakAt(n, how) }, m.process.heal) {
+					return
+				}
+			}
+		})
+	}
+	for how := range upsets {
+		t.Run(fmt.Sprintf("a call %s", how), func(t *testing.T) {
+			t.Parallel()
+			for n := 0; ; n++ {
+				m, leases := counting(t, 1)
+				arm, came := m.upset(how, n)
+				if !m.revokeCrash(leases[0], arm, came) {
+					return
+				}
+			}
+		})
+	}
+}
+
+// A read that fails, or whose process dies, hands out no lease; a count that it
+// leaves behind keeps nobody from a key, and no key from its end for ever.
+func TestCountedReadCrashes(t *testing.T) {
+	t.Parallel()
+	for _, how := range mishaps {
+		t.Run(string(how), func(t *testing.T) {
+			t.Parallel()
+			m, leases := counting(t, 1)
+			m.process.breakAt(1, how)
+			if resp, err := m.do(logical.ReadOperation, "creds/team", nil); err == nil || resp != nil {
+				t.Error("a lease that is not counted was handed out")
+			}
+			m.process.heal()
+			left := m.counted() - 1
+			if m.process.isDead() {
+				m.restart()
+			} else if how != down && left != 0 {
+				t.Errorf("%d leases counted that nobody got", left)
+			}
+			m.must(logical.ReadOperation, "creds/team", nil)
+			m.revoke(leases[0])
+		})
+	}
+}
+
+// A lease of an engine that remembered less.
+func TestLeaseWithoutAUser(t *testing.T) {
+	t.Parallel()
+	m, leases := counting(t, 1)
+	for _, data := range []map[string]any{nil, {}, {internalUserID: 5001.0}, {internalUserID: "05001"}} {
+		strange := *leases[0]
+		strange.InternalData = map[string]any{"secret_type": apiKeySecretType}
+		for name, value := range data {
+			strange.InternalData[name] = value
+		}
+		if resp, err := m.renew(&strange); err == nil && !resp.IsError() {
+			t.Error("renewed")
+		}
+		if err := m.tryRevoke(&strange); err == nil {
+			t.Error("revoked")
+		}
+	}
+	m.revoke(leases[0])
 }

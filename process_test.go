@@ -1,0 +1,267 @@
+package ecgrid
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/hashicorp/vault/sdk/rotation"
+
+	"vault-plugin-ecgrid/backend"
+	"vault-plugin-ecgrid/internal/ecgridapi"
+)
+
+// process is one life of the plugin. Its ways to storage and to ECGrid end with
+// it, whatever its goroutines still try. Its writes can be made to fail.
+type process struct {
+	logical.Storage
+
+	mu     sync.Mutex
+	dead   bool
+	writes int // since the last call of breakAt
+	at     int
+	how    mishap
+}
+
+// mishap is what happens at a write to storage.
+type mishap string
+
+const (
+	notWritten   mishap = "fails"
+	writtenMute  mishap = "is done and answered as failed"
+	down         mishap = "fails, and all after it"
+	killedBefore mishap = "kills the plugin before"
+	killedAfter  mishap = "kills the plugin after"
+)
+
+var mishaps = []mishap{notWritten, writtenMute, down, killedBefore, killedAfter}
+
+var (
+	errKilled  = errors.New("the plugin is dead")
+	errStorage = errors.New("storage is down")
+)
+
+// breakAt makes the n-th write from now on go wrong.
+func (p *process) breakAt(n int, how mishap) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.writes, p.at, p.how = 0, n, how
+}
+
+// heal ends that, and tells whether it came to it.
+func (p *process) heal() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	broke := p.at > 0 && p.writes >= p.at
+	p.at = 0
+	return broke
+}
+
+func (p *process) kill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dead = true
+}
+
+func (p *process) alive() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dead {
+		return errKilled
+	}
+	return nil
+}
+
+func (p *process) isDead() bool { return p.alive() != nil }
+
+func (p *process) write(do func() error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dead {
+		return errKilled
+	}
+	p.writes++
+	if p.at == 0 || p.writes < p.at || p.writes > p.at && p.how != down {
+		return do()
+	}
+	p.dead = p.how == killedBefore || p.how == killedAfter
+	if p.how == writtenMute || p.how == killedAfter {
+		return errors.Join(do(), errStorage)
+	}
+	return errStorage
+}
+
+func (p *process) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	return p.write(func() error { return p.Storage.Put(ctx, entry) })
+}
+
+func (p *process) Delete(ctx context.Context, key string) error {
+	return p.write(func() error { return p.Storage.Delete(ctx, key) })
+}
+
+func (p *process) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	if err := p.alive(); err != nil {
+		return nil, err
+	}
+	return p.Storage.Get(ctx, key)
+}
+
+func (p *process) List(ctx context.Context, prefix string) ([]string, error) {
+	if err := p.alive(); err != nil {
+		return nil, err
+	}
+	return p.Storage.List(ctx, prefix)
+}
+
+// plugin is another of the same make, whose calls to ECGrid end with the process.
+func (p *process) plugin(like *Plugin) *Plugin {
+	return &Plugin{
+		Version: like.Version,
+		Commit:  like.Commit,
+		Clock:   like.Clock,
+		Random:  like.Random,
+		Connect: func(e ecgridapi.Endpoint) (backend.ECGrid, error) {
+			ecgrid, err := like.Connect(e)
+			return mortal{ecgrid, p}, err
+		},
+	}
+}
+
+// mortal is a client that makes no call after the death of its process.
+type mortal struct {
+	backend.ECGrid
+	process *process
+}
+
+func (m mortal) Login(ctx context.Context, loginName, password string) (string, error) {
+	if err := m.process.alive(); err != nil {
+		return "", err
+	}
+	return m.ECGrid.Login(ctx, loginName, password)
+}
+
+func (m mortal) Logout(ctx context.Context, sessionID string) error {
+	if err := m.process.alive(); err != nil {
+		return err
+	}
+	return m.ECGrid.Logout(ctx, sessionID)
+}
+
+func (m mortal) WhoAmI(ctx context.Context, sessionID string) (ecgridapi.Session, error) {
+	if err := m.process.alive(); err != nil {
+		return ecgridapi.Session{}, err
+	}
+	return m.ECGrid.WhoAmI(ctx, sessionID)
+}
+
+func (m mortal) UserGetAPIKey(ctx context.Context, sessionID string, userID int32) (string, error) {
+	if err := m.process.alive(); err != nil {
+		return "", err
+	}
+	return m.ECGrid.UserGetAPIKey(ctx, sessionID, userID)
+}
+
+func (m mortal) GenerateAPIKey(ctx context.Context, sessionID string, userID int32) (string, error) {
+	if err := m.process.alive(); err != nil {
+		return "", err
+	}
+	return m.ECGrid.GenerateAPIKey(ctx, sessionID, userID)
+}
+
+func (m mortal) ChangePassword(ctx context.Context, sessionID, oldPassword, newPassword string) error {
+	if err := m.process.alive(); err != nil {
+		return err
+	}
+	return m.ECGrid.ChangePassword(ctx, sessionID, oldPassword, newPassword)
+}
+
+// restart is the end of this process and the begin of the next.
+func (m *testMount) restart() {
+	m.t.Helper()
+	m.process.kill()
+	m.backend = m.serve()
+}
+
+// fakeVault is what a Vault tells the plugin. It is Community: it takes no
+// rotation jobs, unless managing.
+type fakeVault struct {
+	*logical.StaticSystemView
+
+	mu       sync.Mutex
+	tainted  bool
+	managing bool
+	job      *rotation.RotationJobConfigureRequest // the one that is registered
+}
+
+func newFakeVault() *fakeVault { return &fakeVault{StaticSystemView: logical.TestSystemView()} }
+
+func (v *fakeVault) taint() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.tainted = true
+}
+
+func (v *fakeVault) Tainted() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.tainted
+}
+
+func (v *fakeVault) RegisterRotationJobWithResponse(ctx context.Context, req *rotation.RotationJobConfigureRequest) (*rotation.RotationInfo, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.managing {
+		return v.StaticSystemView.RegisterRotationJobWithResponse(ctx, req)
+	}
+	v.job = req
+	return &rotation.RotationInfo{RotationID: "job"}, nil
+}
+
+func (v *fakeVault) DeregisterRotationJob(ctx context.Context, req *rotation.RotationJobDeregisterRequest) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.managing {
+		return v.StaticSystemView.DeregisterRotationJob(ctx, req)
+	}
+	v.job = nil
+	return nil
+}
+
+func (v *fakeVault) registered() *rotation.RotationJobConfigureRequest {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.job
+}
+
+// frozenClock stands still until it is moved. Its timers are the machine's.
+type frozenClock struct {
+	backend.SystemClock
+	mu  sync.Mutex
+	now time.Time
+}
+
+// begin is when tests with a frozen clock begin.
+var begin = time.Date(2030, time.January, 2, 3, 4, 0, 0, time.UTC)
+
+// freeze restarts the mount with a clock of its own.
+func (m *testMount) freeze() *frozenClock {
+	m.t.Helper()
+	clock := &frozenClock{now: begin}
+	m.plugin.Clock = clock
+	m.restart()
+	return clock
+}
+
+func (c *frozenClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *frozenClock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
