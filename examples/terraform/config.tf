@@ -1,0 +1,26 @@
+# Everything else of config. A write is a patch: what is not in the file stays as it is.
+resource "vault_generic_endpoint" "config" {
+  depends_on = [vault_generic_endpoint.login]
+
+  path                 = "${vault_mount.ecgrid.path}/config"
+  data_json            = file("${path.module}/config.json")
+  ignore_absent_fields = true # config has more fields than the file
+  disable_delete       = true # the login above is the one that deletes config
+}
+
+# One file for each role.
+resource "vault_generic_endpoint" "role" {
+  for_each   = fileset("${path.module}/roles", "*.json")
+  depends_on = [vault_generic_endpoint.login]
+
+  path                 = "${vault_mount.ecgrid.path}/roles/${trimsuffix(each.value, ".json")}"
+  data_json            = file("${path.module}/roles/${each.value}")
+  ignore_absent_fields = true
+}
+
+resource "vault_policy" "ecgrid" {
+  for_each = fileset("${path.module}/../policies", "*.hcl")
+
+  name   = "ecgrid-${trimsuffix(each.value, ".hcl")}"
+  policy = file("${path.module}/../policies/${each.value}")
+}

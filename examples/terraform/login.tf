@@ -1,0 +1,13 @@
+# The login: sent when this is created and when login_version is raised, never in
+# between. Nothing of it is in Terraform's state, so rotate-root is no drift.
+resource "vault_generic_endpoint" "login" {
+  path = "${vault_mount.ecgrid.path}/config"
+
+  data_json_wo = jsonencode({
+    url      = var.ecgrid_url
+    ca_cert  = var.ecgrid_ca_cert
+    username = var.ecgrid_username
+    password = var.ecgrid_password
+  })
+  data_json_wo_version = var.login_version
+}

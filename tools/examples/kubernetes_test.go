@@ -1,0 +1,153 @@
+package examples
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// kubernetesTypes are Kubernetes' own, decoded strictly.
+var kubernetesTypes = map[string]func() any{
+	"v1 ServiceAccount":  func() any { return new(corev1.ServiceAccount) },
+	"apps/v1 Deployment": func() any { return new(appsv1.Deployment) },
+}
+
+func schemas(t *testing.T) map[string]*jsonschema.Schema {
+	t.Helper()
+	all, err := customResources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestManifests(t *testing.T) {
+	custom := schemas(t)
+	files, err := filepath.Glob("../../examples/kubernetes/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no manifests:", err)
+	}
+	seen := map[string]bool{}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, document := range strings.Split(string(raw), "\n---\n") {
+			kind, err := valid(custom, document)
+			if err != nil {
+				t.Errorf("%s: %s: %v", filepath.Base(file), kind, err)
+			}
+			seen[kind] = true
+		}
+	}
+	for kind := range custom {
+		if !seen[kind] {
+			t.Errorf("no example of %s", kind)
+		}
+	}
+}
+
+// TestMistakesAreSeen is the positive control of TestManifests.
+func TestMistakesAreSeen(t *testing.T) {
+	custom := schemas(t)
+	for file, mistakes := range map[string]map[string]string{
+		"vault-secrets-operator.yaml": {
+			"renewalPercent: 67":   "renewalPercent: 99",
+			"  path: keys/5001":    "  pathh: keys/5001",
+			"skipTLSVerify: false": "skipTLSVerify: never",
+			"method: kubernetes":   "method: password",
+			"excludeRaw: true":     "excludeRaw: true\n      nothing: true",
+		},
+		"external-secrets.yaml": {
+			"resultType: Data":    "resultType: All",
+			"mountPath:":          "mount:",
+			"refreshInterval: 5m": "refreshinterval: 5m",
+		},
+		"agent-injector.yaml": {
+			"serviceAccountName:":         "serviceAccountNam:",
+			"runAsUser: 10001":            "runAsUser: one",
+			"agent-inject-perms":          "agent-inject-permissions",
+			"vault.hashicorp.com/role":    "vault.hashicorp.com/vault-role",
+			"shareProcessNamespace: true": "shareProcessNamespace: yes please",
+		},
+	} {
+		raw, err := os.ReadFile(filepath.Join("../../examples/kubernetes", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for right, wrong := range mistakes {
+			if strings.Count(string(raw), right) < 1 {
+				t.Errorf("%s has no %q", file, right)
+			}
+			found := false
+			for _, document := range strings.Split(strings.Replace(string(raw), right, wrong, 1), "\n---\n") {
+				if _, err := valid(custom, document); err != nil {
+					found = true
+				}
+			}
+			if !found {
+				t.Errorf("%s with %q passes", file, wrong)
+			}
+		}
+	}
+}
+
+func valid(custom map[string]*jsonschema.Schema, document string) (kind string, err error) {
+	var object struct {
+		APIVersion, Kind string
+		Metadata         struct{ Name, Namespace string }
+	}
+	if err := yaml.Unmarshal([]byte(document), &object); err != nil {
+		return "", err
+	}
+	kind = object.APIVersion + " " + object.Kind
+	if object.Metadata.Name == "" || object.Metadata.Namespace == "" {
+		return kind, errors.New("no name or namespace")
+	}
+	if schema := custom[kind]; schema != nil {
+		var instance any
+		if err := yaml.UnmarshalStrict([]byte(document), &instance); err != nil {
+			return kind, err
+		}
+		return kind, schema.Validate(instance)
+	}
+	decode := kubernetesTypes[kind]
+	if decode == nil {
+		return kind, errors.New("there is no schema for it")
+	}
+	decoded := decode()
+	if err := yaml.UnmarshalStrict([]byte(document), decoded); err != nil {
+		return kind, err
+	}
+	if deployment, is := decoded.(*appsv1.Deployment); is {
+		return kind, injectorKnows(deployment.Spec.Template.Annotations)
+	}
+	return kind, nil
+}
+
+// annotation is one of those of agent-inject/agent/annotations.go of
+// hashicorp/vault-k8s, as far as the examples use them;
+// those of the last line take the secret's name.
+var annotation = regexp.MustCompile(`^vault\.hashicorp\.com/(` + strings.Join([]string{
+	"agent-inject", "role", "agent-init-first", "agent-pre-populate", "agent-run-as-same-user",
+	"(agent-inject-secret|agent-inject-perms|agent-inject-template|agent-inject-command|error-on-missing-key)-[a-z-]+",
+}, "|") + `)$`)
+
+func injectorKnows(annotations map[string]string) error {
+	for name := range annotations {
+		if strings.HasPrefix(name, "vault.hashicorp.com/") && !annotation.MatchString(name) {
+			return fmt.Errorf("the Injector knows no annotation %s", name)
+		}
+	}
+	return nil
+}
