@@ -1,0 +1,70 @@
+#!/bin/sh
+# Builds dist/ from the commit at hand: make release VERSION=vX.Y.Z. docs/release.md
+# tells what is in it. The same commit and Go give the same bytes.
+#
+#   VERSION            vX.Y.Z, nothing else
+#   PLATFORMS          some of the platforms below instead of all
+#   FORCE=1            release a tree that differs from its commit; its commit then ends in -dirty
+#   SOURCE_DATE_EPOCH  the time of everything inside, instead of the commit's
+set -eu
+cd -- "$(dirname -- "$0")/.."
+
+all='darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64 linux/amd64 linux/arm64 windows/amd64 windows/arm64'
+name=vault-plugin-ecgrid
+
+say() { printf 'release: %s\n' "$*"; }
+die() {
+	printf 'release: %s\n' "$*" >&2
+	exit 1
+}
+
+version=${VERSION:-}
+number='(0|[1-9][0-9]*)'
+case $version in
+'') die "which version? make release VERSION=vX.Y.Z" ;;
+*[!v0-9.]*) valid= ;; # a line break too, which grep would not see
+*) valid=$(printf '%s\n' "$version" | grep -Ex "v$number\.$number\.$number" || true) ;;
+esac
+[ -n "$valid" ] || die "'$version' is no version: it has to be vX.Y.Z, as in v1.2.3"
+
+platforms=${PLATFORMS:-$all}
+for platform in $platforms; do
+	case " $all " in *" $platform "*) ;; *) die "no platform '$platform': PLATFORMS takes some of $all" ;; esac
+done
+
+commit=$(git rev-parse -q --verify --short=12 HEAD 2>/dev/null) || die "needs a git work tree with a commit"
+changes=$(git status --porcelain --untracked-files=all)
+if [ -n "$changes" ]; then
+	printf '%s\n' "$changes" >&2
+	[ "${FORCE:-}" = 1 ] || die "this tree differs from its commit $commit (above): commit, or FORCE=1"
+	commit=$commit-dirty
+	say "FORCE=1: releasing a tree that differs from its commit, as $commit; nobody can build it again"
+fi
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+
+# What the user's own settings could change in the binaries.
+GOFLAGS=-mod=readonly GOWORK=off GOEXPERIMENT='' GOFIPS140=off GOAMD64=v1 GOARM64=v8.0 CGO_ENABLED=0
+export GOFLAGS GOWORK GOEXPERIMENT GOFIPS140 GOAMD64 GOARM64 CGO_ENABLED SOURCE_DATE_EPOCH
+unset GOOS GOARCH
+
+# dist/ is there whole or not at all.
+rm -rf dist
+trap '[ "$?" -eq 0 ] || rm -rf dist' EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+for platform in $platforms; do
+	os=${platform%/*} arch=${platform#*/} exe=
+	[ "$os" != windows ] || exe=.exe
+	say "$platform"
+	GOOS=$os GOARCH=$arch go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version -X main.commit=$commit" \
+		-o "dist/bin/${os}_$arch/$name$exe" "./cmd/$name"
+done
+
+say "archives, SBOMs, OCI image, sums"
+git -c core.quotePath=off ls-files --cached --others --exclude-standard -- README.md CHANGELOG.md LICENSE docs examples |
+	go -C tools/release run . -root "$PWD" -version "$version" -commit "$commit"
+rm -rf dist/bin
+find dist -type d -exec chmod 755 {} + -o -type f -exec chmod 644 {} +
+say "$name $version ($commit) is in dist/"

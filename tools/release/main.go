@@ -1,0 +1,189 @@
+// Command release makes the files of a release from the binaries in dist/bin:
+// archives, SBOMs, an OCI image layout and sums. scripts/release.sh builds the
+// binaries and runs it, with the names of the documents to pack on standard input.
+//
+// Nothing it writes depends on when, where or by whom it is run.
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const plugin = "vault-plugin-ecgrid"
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "release:", err)
+		os.Exit(1)
+	}
+}
+
+// release is one version of the plugin.
+type release struct {
+	root, version, commit string
+	time                  time.Time
+	documents             []file
+	register              string // register.sh, before it is filled in
+}
+
+// file is one that goes into an archive or a layer.
+type file struct {
+	name    string
+	mode    fs.FileMode
+	content []byte
+}
+
+// build is the plugin for one platform.
+type build struct {
+	os, arch string
+	binary   file
+}
+
+func run() error {
+	var r release
+	flag.StringVar(&r.root, "root", "", "the repository")
+	flag.StringVar(&r.version, "version", "", "vX.Y.Z")
+	flag.StringVar(&r.commit, "commit", "", "what it was built from")
+	flag.Parse()
+	if err := r.prepare(); err != nil {
+		return err
+	}
+	platforms, err := os.ReadDir(r.dist("bin"))
+	if err != nil {
+		return err
+	}
+	var sums []string
+	var linux []build
+	for _, platform := range platforms {
+		b, err := r.load(platform.Name())
+		if err != nil {
+			return err
+		}
+		if err := r.writeArchive(b); err != nil {
+			return err
+		}
+		if err := r.writeSBOM(b); err != nil {
+			return err
+		}
+		sums = append(sums, sumLine(b.binary.content, r.stem(b)+"/"+b.binary.name))
+		if b.os == "linux" {
+			linux = append(linux, b)
+		}
+	}
+	if err := r.write("SHA256SUMS.binaries", []byte(strings.Join(sums, ""))); err != nil {
+		return err
+	}
+	if err := r.writeImage(linux); err != nil {
+		return err
+	}
+	return r.writeSums()
+}
+
+func (r *release) prepare() error {
+	epoch, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64)
+	if err != nil {
+		return fmt.Errorf("SOURCE_DATE_EPOCH: %w", err)
+	}
+	r.time = time.Unix(epoch, 0).UTC()
+	names, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		return err
+	}
+	for name := range strings.Lines(string(names)) {
+		document, err := r.read(strings.TrimSuffix(name, "\n"))
+		if err != nil {
+			return err
+		}
+		r.documents = append(r.documents, document)
+	}
+	register, err := r.read("scripts/release-register.sh")
+	r.register = string(register.content)
+	return err
+}
+
+// read takes a file of the repository; all that is kept of its mode is whether
+// it can be run.
+func (r *release) read(name string) (file, error) {
+	path := filepath.Join(r.root, filepath.FromSlash(name))
+	info, err := os.Stat(path)
+	if err != nil {
+		return file{}, err
+	}
+	f := file{name: name, mode: 0o644}
+	if info.Mode()&0o100 != 0 {
+		f.mode = 0o755
+	}
+	f.content, err = os.ReadFile(path)
+	return f, err
+}
+
+// load takes a build from dist/bin/<os>_<arch>.
+func (r *release) load(platform string) (build, error) {
+	var b build
+	b.os, b.arch, _ = strings.Cut(platform, "_")
+	name := plugin
+	if b.os == "windows" {
+		name += ".exe"
+	}
+	content, err := os.ReadFile(r.dist("bin", platform, name))
+	b.binary = file{name: name, mode: 0o755, content: content}
+	return b, err
+}
+
+// stem is what the files of a build are called, up to the extension.
+func (r *release) stem(b build) string {
+	return strings.Join([]string{plugin, r.version, b.os, b.arch}, "_")
+}
+
+func (r *release) dist(elements ...string) string {
+	return filepath.Join(r.root, "dist", filepath.Join(elements...))
+}
+
+func (r *release) write(name string, content []byte) error {
+	return os.WriteFile(r.dist(name), content, 0o644)
+}
+
+// writeSums is for everything a user can download. The index of the OCI layout
+// stands for all of it: it names the rest by digest.
+func (r *release) writeSums() error {
+	entries, err := os.ReadDir(r.dist())
+	if err != nil {
+		return err
+	}
+	var sums bytes.Buffer
+	for _, entry := range entries {
+		name := entry.Name()
+		if entry.IsDir() {
+			if name != imageDir {
+				continue
+			}
+			name += "/index.json"
+		}
+		content, err := os.ReadFile(r.dist(name))
+		if err != nil {
+			return err
+		}
+		sums.WriteString(sumLine(content, name))
+	}
+	return r.write("SHA256SUMS", sums.Bytes())
+}
+
+// sumLine is a line for sha256sum -c.
+func sumLine(content []byte, name string) string {
+	return fmt.Sprintf("%x  %s\n", sha256.Sum256(content), name)
+}
+
+func sorted(files []file) []file {
+	return slices.SortedFunc(slices.Values(files), func(a, b file) int { return strings.Compare(a.name, b.name) })
+}
