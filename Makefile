@@ -5,10 +5,10 @@ COMMIT ?= $(shell scripts/commit.sh)
 GO_BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)"
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo dev bench lint release fmt clean
+.PHONY: help build test test-docs demo dev bench lint release fmt clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## bin/vault-plugin-ecgrid and bin/ecgrid-simulator: static, trimmed, version and commit inside (VERSION=vX.Y.Z)
 	$(GO_BUILD) -o bin/vault-plugin-ecgrid ./cmd/vault-plugin-ecgrid
@@ -16,6 +16,9 @@ build: ## bin/vault-plugin-ecgrid and bin/ecgrid-simulator: static, trimmed, ver
 
 test: build ## every test, with all its set-up: unit (race detector), gRPC, fuzz seeds, and a real Vault (built once, minutes)
 	@scripts/test.sh
+
+test-docs: build ## runs the commands of README.md and docs/ on a real Vault and compares what they print (part of make test)
+	@scripts/test-docs.sh
 
 demo: build ## from nothing to a leased key and one REST call made with it, on a real Vault; then tidies up
 	@scripts/demo.sh
@@ -29,9 +32,8 @@ bench: ## Go benchmarks: time and allocations of a read
 lint: ## gofmt, go vet, staticcheck (pinned in tools/go.mod); shellcheck where it is installed
 	@scripts/lint.sh
 
-release: ## release archives: not there yet
-	@echo "make release: there is no release yet; 'make build VERSION=vX.Y.Z' makes the binaries" >&2
-	@exit 1
+release: ## dist/ with archives, sums, SBOMs and an OCI image for all platforms (VERSION=vX.Y.Z; PLATFORMS="linux/amd64 …")
+	@scripts/release.sh
 
 fmt: ## gofmt every Go file
 	gofmt -w .

@@ -19,6 +19,9 @@ formatted() {
 check formatted
 check go vet ./...
 check go tool -modfile=tools/go.mod staticcheck ./...
+for module in tools/release tools/examples; do
+	check go -C "$module" vet ./...
+done
 if command -v shellcheck >/dev/null 2>&1; then
 	check shellcheck -x scripts/*.sh .ci/run
 else

@@ -36,6 +36,9 @@ title "unit, gRPC and fuzz seeds: go test $race"
 # shellcheck disable=SC2046,SC2086 # words, one a package; an empty flag is no word
 go test $race -timeout 5m $(go list ./... | grep -v '/acceptance$') || failed="$failed unit"
 
+title "examples against the schemas of those who read them"
+go -C tools/examples test ./... || failed="$failed examples"
+
 title "vault"
 if wait "$vault_pid"; then
 	vault_pid=

@@ -1,0 +1,9 @@
+#!/bin/sh
+# Runs every ```sh block of README.md and docs/*.md on a real Vault with the plugin and
+# an ECGrid simulator; acceptance/docs_test.go says how. It is part of make test.
+set -eu
+cd -- "$(dirname -- "$0")/.."
+VAULT_BIN=$(scripts/vault.sh)
+PLUGIN_BIN=$PWD/bin/vault-plugin-ecgrid
+export VAULT_BIN PLUGIN_BIN
+go test -count=1 -timeout 5m -run '^TestDocs$' -v ./acceptance
