@@ -371,8 +371,10 @@ func (e *Engine) WriteConfig(ctx context.Context, storage logical.Storage, patch
 	if err := e.refuseSuperseded(ctx, storage, config, patch); err != nil {
 		return err
 	}
-	next, err := e.newAccount(e.planRoot(ctx, old, config, manager))
+	planned := e.planRoot(ctx, old, config, manager)
+	next, err := e.newAccount(planned)
 	if err != nil {
+		e.unplanRoot(ctx, old, planned, manager)
 		return err
 	}
 	verified := patch.wantsVerification()
@@ -384,9 +386,7 @@ func (e *Engine) WriteConfig(ctx context.Context, storage logical.Storage, patch
 	}
 	if err != nil {
 		e.closeAccount(next)
-		if old != nil && next.config.rootSchedule() != old.rootSchedule() {
-			manager.Keep(ctx, old.rootSchedule())
-		}
+		e.unplanRoot(ctx, old, planned, manager)
 		return err
 	}
 	e.swap(next)
@@ -422,6 +422,17 @@ func (e *Engine) planRoot(ctx context.Context, old *Config, c Config, manager Ro
 	c.ManagedRotation = manager.Keep(ctx, c.rootSchedule())
 	c.Root = c.Root.replan(c.rootSchedule(), e.Clock.Now(), e.fraction())
 	return c
+}
+
+// unplanRoot gives the rotation manager the old schedule back after a refused write.
+func (e *Engine) unplanRoot(ctx context.Context, old *Config, planned Config, manager RotationManager) {
+	var before Schedule
+	if old != nil {
+		before = old.rootSchedule()
+	}
+	if planned.rootSchedule() != before {
+		manager.Keep(context.WithoutCancel(ctx), before)
+	}
 }
 
 // forgetRootWALs: a password that was just seen to work needs no other to fall

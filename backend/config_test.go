@@ -296,3 +296,20 @@ func TestCloseWhileALoginIsTried(t *testing.T) {
 		}
 	})
 }
+
+// A closed account that was put into use after all is not used for ever.
+func TestClosedAccountInUse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e, storage := configured(t, newFake())
+		a, err := e.newAccount(*stored())
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Close()
+		e.live.Store(a)
+		if _, err := e.IssueKey(t.Context(), storage, 5001, 0); !errors.Is(err, ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+	})
+}

@@ -160,6 +160,7 @@ func (e *Engine) withAccount(ctx context.Context, storage logical.Storage, do fu
 		if err = do(a); !errors.Is(err, errSessionClosed) {
 			return err
 		}
+		e.live.CompareAndSwap(a, nil) // whoever put it there, it is of no use
 	}
 	return ctx.Err()
 }

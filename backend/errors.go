@@ -55,6 +55,7 @@ var meanings = []meaning{
 	{ErrKeyReplaced, http.StatusBadRequest, "read the path again for the key that is valid now"},
 	{ErrNoKey, http.StatusNotFound, "generate one with a write to rotate-key/ and its user ID, or in ECGrid"},
 	{ErrClosed, http.StatusServiceUnavailable, "try again in a moment"},
+	{errSessionClosed, http.StatusServiceUnavailable, "try again in a moment"},
 	{ecgridapi.ErrAccessDenied, http.StatusForbidden, "the configured login needs AuthLevel NetworkAdmin or above, or MailboxAdmin of the user's own mailbox"},
 	{ecgridapi.ErrAuthentication, http.StatusForbidden, "the configured login needs AuthLevel NetworkAdmin or above, or MailboxAdmin of the user's own mailbox"},
 	{ecgridapi.ErrNotFound, http.StatusNotFound, "check the user ID against a list of keys/"},

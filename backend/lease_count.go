@@ -118,7 +118,7 @@ func (e *Engine) reap(ctx context.Context, storage logical.Storage) {
 	}
 	e.nextReap = now.Add(reapInterval)
 	if err := e.reapLeases(ctx, storage, now); err != nil {
-		e.Logger.Warn("leases that Vault has forgotten could not be ended", "error", describe(err))
+		e.Logger.Warn("leases that Vault has forgotten could not be ended", "error", err)
 	}
 }
 
@@ -129,7 +129,7 @@ func (e *Engine) reapLeases(ctx context.Context, storage logical.Storage, now ti
 			err = e.RevokeLease(ctx, storage, *lease)
 		}
 		if err != nil {
-			e.Logger.Warn("a lease that Vault has forgotten could not be ended", "error", describe(err))
+			e.Logger.Warn("a lease that Vault has forgotten could not be ended", "error", err)
 		}
 	})
 }

@@ -224,12 +224,12 @@ func (e *Engine) RevokeLease(ctx context.Context, storage logical.Storage, lease
 	if !lease.Counted {
 		return nil
 	}
-	ctx = context.WithoutCancel(ctx)
 	unlock, err := e.users.lock(ctx, lease.UserID)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	ctx = context.WithoutCancel(ctx)
 	last, err := e.isLast(ctx, storage, lease)
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ func (e *Engine) Tick(ctx context.Context, storage logical.Storage) {
 	ctx, cancel := context.WithTimeout(ctx, tickTimeout)
 	defer cancel()
 	if err := e.rotateRootDue(ctx, storage); err != nil {
-		e.Logger.Warn("the scheduled rotate-root did not succeed", "error", describe(err))
+		e.Logger.Warn("the scheduled rotate-root did not succeed", "error", err)
 	}
 	e.rotateRolesDue(ctx, storage)
 	if a := e.live.Load(); a != nil {
@@ -71,7 +71,7 @@ func (e *Engine) rotateRolesDue(ctx context.Context, storage logical.Storage) {
 		if err == nil || errors.Is(err, ErrRoleNotFound) || errors.Is(err, errRoleChanged) {
 			continue
 		}
-		e.Logger.Warn("a scheduled rotation did not succeed", "role", name, "error", describe(err))
+		e.Logger.Warn("a scheduled rotation did not succeed", "role", name, "error", err)
 		if isAny(err, hopeless) {
 			return // the others stay due
 		}

@@ -97,6 +97,28 @@ func TestScheduledRoleRotation(t *testing.T) {
 			ticks(v.T, v.e, v.storage, 55*time.Minute)
 			changes(v, 1)
 		}},
+		"rotated by hand while it is due": {hourly, func(v env) {
+			time.Sleep(70 * time.Minute)
+			v.f.whenever(func(op string) {
+				if op == "GenerateAPIKey" {
+					time.Sleep(time.Second)
+				}
+			})
+			atOnce(2, func(i int) {
+				if i == 0 {
+					if _, err := v.e.RotateRole(v.Context(), v.storage, "a"); err != nil {
+						v.Error(err)
+					}
+					return
+				}
+				time.Sleep(500 * time.Millisecond)
+				v.e.Tick(v.Context(), v.storage)
+			})
+			changes(v, 1)
+			if r := role(v); r.Last.IsZero() || r.LastError != "" {
+				v.Errorf("%+v", r)
+			}
+		}},
 		"answer lost": {hourly, func(v env) {
 			v.f.loses("GenerateAPIKey", ecgridapi.ErrTimeout)
 			ticks(v.T, v.e, v.storage, 100*time.Minute)

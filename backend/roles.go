@@ -109,7 +109,8 @@ func (e *Engine) ListRoles(ctx context.Context, storage logical.Storage) ([]stri
 }
 
 // WriteRole applies a patch. Whether the user exists is ECGrid's to say, when a
-// key is read; a role may be written while ECGrid is down.
+// key is read; ECGrid is asked only where a role that rotates could hit the
+// config's own api_key.
 func (e *Engine) WriteRole(ctx context.Context, storage logical.Storage, name string, patch RolePatch) error {
 	return e.changeRole(ctx, storage, name, func(old *Role) (Role, error) {
 		r, err := patch.apply(old, e.Clock.Now(), e.fraction())

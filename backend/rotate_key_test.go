@@ -239,6 +239,42 @@ func TestReadAfterRotation(t *testing.T) {
 	}
 }
 
+// Where the config goes to another server meanwhile, that one's key says nothing.
+func TestRotateKeyServerChanged(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string]error{
+		"https://other.example/x": ErrOutcomeUnknown,
+		"https://os.ecgrid.io/x":  nil,
+	} {
+		t.Run(url, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				f.loses("GenerateAPIKey", ecgridapi.ErrTimeout)
+				e, storage := configured(t, f)
+				f.whenever(func(op string) {
+					if op == "GenerateAPIKey" {
+						go func() {
+							if err := e.WriteConfig(t.Context(), storage, ConfigPatch{URL: &url, Password: ptr("right"), VerifyConnection: ptr(false)}, noManager{}); err != nil {
+								t.Error(err)
+							}
+						}()
+						time.Sleep(500 * time.Millisecond)
+					}
+				})
+				if _, err := e.RotateKey(t.Context(), storage, 5001); !errors.Is(err, want) {
+					t.Errorf("got %v, want %v", err, want)
+				}
+				if f.count("GenerateAPIKey") != 1 || f.changed() != 1 {
+					t.Errorf("%d calls, %d changes", f.count("GenerateAPIKey"), f.changed())
+				}
+				time.Sleep(10 * time.Second)
+				e.Close()
+			})
+		})
+	}
+}
+
 func TestRotateKeyAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -16,7 +16,12 @@ func (e *Engine) RotateRole(ctx context.Context, storage logical.Storage, name s
 	if err != nil {
 		return KeyRotation{}, err
 	}
-	done, err := e.RotateKey(ctx, storage, r.UserID)
+	unlock, err := e.users.lock(ctx, r.UserID)
+	if err != nil {
+		return KeyRotation{}, err
+	}
+	defer unlock()
+	done, err := e.replaceKey(ctx, storage, r.UserID, always)
 	if err != nil {
 		return KeyRotation{}, err
 	}
@@ -49,6 +54,9 @@ func (e *Engine) rotateDue(ctx context.Context, storage logical.Storage, name st
 	_, failed := e.replaceKey(ctx, storage, r.UserID, func(fingerprint string) (bool, error) {
 		return e.markRotating(ctx, storage, name, r, fingerprint)
 	})
+	if errors.Is(failed, errRoleChanged) {
+		return failed
+	}
 	if err := e.noteRotation(ctx, storage, name, r.UserID, failed); err != nil {
 		return errors.Join(failed, err)
 	}
@@ -62,7 +70,7 @@ func (e *Engine) markRotating(ctx context.Context, storage logical.Storage, name
 		return false, nil
 	}
 	err = e.changeRole(ctx, storage, name, func(old *Role) (Role, error) {
-		if old == nil || old.UserID != r.UserID {
+		if old == nil || old.UserID != r.UserID || old.Rotation != r.Rotation {
 			return Role{}, errRoleChanged
 		}
 		old.Rotating = fingerprint
@@ -71,7 +79,7 @@ func (e *Engine) markRotating(ctx context.Context, storage logical.Storage, name
 	return err == nil, err
 }
 
-// errRoleChanged: the role was deleted or given another user meanwhile.
+// errRoleChanged: the role was deleted, given another user or rotated meanwhile.
 var errRoleChanged = errors.New("the role was changed meanwhile")
 
 // noteRotation stores how a rotation of the role's key went, unless the role is

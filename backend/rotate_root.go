@@ -192,14 +192,20 @@ func (e *Engine) tryBoth(ctx context.Context, storage logical.Storage, c Config,
 		return err
 	})
 	if !errors.Is(err, ErrLoginRefused) {
+		if wasSent(err) {
+			e.recovery.doubtful(e.Clock.Now())
+		}
 		return err
 	}
 	err = e.tryPassword(ctx, c, func(a *account) error {
 		e.swap(a)
 		return deleteWAL(ctx, storage, w.id)
 	})
-	if errors.Is(err, ErrLoginRefused) {
-		e.recovery.refused(e.Clock.Now())
+	switch now := e.Clock.Now(); {
+	case errors.Is(err, ErrLoginRefused):
+		e.recovery.refused(now)
+	case err != nil:
+		e.recovery.doubtful(now) // the new one was refused, each time
 	}
 	return err
 }

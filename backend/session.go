@@ -178,6 +178,12 @@ func isRefusal(err error) bool {
 	})
 }
 
+// wasSent tells a call that ECGrid may have carried out.
+func wasSent(err error) bool {
+	var failed *ecgridapi.Error
+	return errors.As(err, &failed) && failed.Sent
+}
+
 func isAny(err error, targets []error) bool {
 	for _, t := range targets {
 		if errors.Is(err, t) {
@@ -267,9 +273,10 @@ func (s *session) abandonLogin() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clock.Now()
-	if now.Sub(s.loginBegan) >= s.config.RequestTimeout {
+	if !s.loginBegan.IsZero() && now.Sub(s.loginBegan) >= s.config.RequestTimeout {
 		s.logins.Forget("")
 		s.pause.doubtful(now)
+		s.loginBegan = time.Time{} // once, whoever else waits for it
 	}
 	return &ecgridapi.Error{Op: "Login", Kind: ecgridapi.ErrTimeout, Sent: true}
 }
@@ -277,17 +284,18 @@ func (s *session) abandonLogin() error {
 // login opens the session unless there is one by now. It runs under singleflight.
 func (s *session) login() (_ any, err error) {
 	defer recovered(s.log, &err)
-	if id, err := s.beforeLogin(); id != "" || err != nil {
+	id, began, err := s.beforeLogin()
+	if id != "" || err != nil {
 		return id, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), loginTimeout)
 	defer cancel()
-	id, err := s.ecgrid.Login(ctx, s.config.Username, s.config.Password)
+	id, err = s.ecgrid.Login(ctx, s.config.Username, s.config.Password)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		return "", s.loginFailed(err)
+		return "", s.loginFailed(err, began)
 	}
 	s.pause = pause{}
 	switch {
@@ -305,7 +313,7 @@ func (s *session) login() (_ any, err error) {
 
 // beforeLogin waits until no Logout is under way, so that there is never more
 // than one session, and tells what speaks against a Login.
-func (s *session) beforeLogin() (id string, err error) {
+func (s *session) beforeLogin() (id string, began time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.leaving != nil {
@@ -315,32 +323,31 @@ func (s *session) beforeLogin() (id string, err error) {
 		s.mu.Lock()
 	}
 	if s.closed {
-		return "", errSessionClosed
+		return "", began, errSessionClosed
 	}
 	if s.id != "" {
-		return s.id, nil
+		return s.id, began, nil
 	}
 	now := s.clock.Now()
 	if left := s.pause.left(now); left > 0 {
-		return "", pausedFor(left)
+		return "", began, pausedFor(left)
 	}
 	s.loginBegan = now
-	return "", nil
+	return "", now, nil
 }
 
 // loginFailed starts or doubles the pause where the login itself was refused. A
 // full session table looks the same and is treated the same. So is, from the third
 // in a row on, a Login that may have been carried out: each may have left a
 // session open that nobody can log out. Holds mu.
-func (s *session) loginFailed(err error) error {
+func (s *session) loginFailed(err error, began time.Time) error {
 	now := s.clock.Now()
-	var failed *ecgridapi.Error
 	switch {
 	case isRefusal(err):
 		s.pause.refused(now)
 		s.log.Warn("ECGrid refused the login; logins are paused", "username", s.config.Username, "pause", s.pause.length)
 		return fmt.Errorf("%w %q", ErrLoginRefused, s.config.Username)
-	case errors.As(err, &failed) && failed.Sent && now.Sub(s.loginBegan) < s.config.RequestTimeout:
+	case wasSent(err) && now.Sub(began) < s.config.RequestTimeout:
 		s.pause.doubtful(now) // after that it was abandoned, and counted
 	}
 	return err

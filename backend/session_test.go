@@ -578,3 +578,23 @@ func TestDoubtfulLoginsPause(t *testing.T) {
 		})
 	}
 }
+
+// However many wait for one slow Login, it counts once.
+func TestOneSlowLoginCountsOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.latency = 40 * time.Second
+		s := testSession(f)
+		atOnce(20, func(int) {
+			if err := get(s, f); !errors.Is(err, ecgridapi.ErrTimeout) {
+				t.Errorf("got %v", err)
+			}
+		})
+		f.set(func() { f.latency = time.Millisecond })
+		if err := get(s, f); err != nil {
+			t.Errorf("the next request: %v", err)
+		}
+		time.Sleep(2 * time.Minute)
+	})
+}
