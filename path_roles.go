@@ -3,6 +3,7 @@ package ecgrid
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math"
 	"strconv"
 
@@ -198,7 +199,7 @@ func (m *mount) patchRole(ctx context.Context, req *logical.Request, d *framewor
 		return nil, err
 	}
 	if !exists {
-		return nil, backend.ErrRoleNotFound
+		return nil, fmt.Errorf("role %q: %w", roleName(d), backend.ErrRoleNotFound)
 	}
 	return m.writeRole(ctx, req, d)
 }
@@ -261,8 +262,11 @@ func schedulePatch(d *framework.FieldData) (p backend.SchedulePatch, err error) 
 // readRole serves GET roles/<name>.
 func (m *mount) readRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	r, err := m.engine.ReadRole(ctx, req.Storage, roleName(d))
-	if err != nil || r == nil {
+	if err != nil {
 		return nil, err
+	}
+	if r == nil {
+		return nil, fmt.Errorf("role %q: %w", roleName(d), backend.ErrRoleNotFound)
 	}
 	return &logical.Response{Data: map[string]any{
 		fieldUserID:           r.UserID,
