@@ -112,6 +112,7 @@ func TestConfigRefusals(t *testing.T) {
 		"empty api_key":            {fieldAPIKey: ""},
 		"null password":            {fieldPassword: nil},
 		"wrong password":           {fieldPassword: "wrong"},
+		"wrong, verify left empty": {fieldPassword: "wrong", fieldVerifyConnection: ""},
 		"both kinds":               {fieldUsername: "x", fieldPassword: "y", fieldAPIKey: "z"},
 		"password as a number":     {fieldPassword: 12345678901234567},
 		"password as a list":       {fieldPassword: []any{password}},

@@ -195,6 +195,14 @@ func TestStatus(t *testing.T) {
 	if resp.Data["login_name"] != simulator.AdminLogin || resp.Data["auth_level"] != "NetworkAdmin" || resp.Data["open_sessions"] != float64(1) {
 		t.Errorf("got %v", resp.Data)
 	}
+	for op, read := range map[string]func(){
+		"WhoAmI":   func() { m.refused(http.StatusBadGateway, logical.ReadOperation, "status", nil) },
+		"UserList": func() { m.refused(http.StatusBadGateway, logical.ListOperation, "keys/", nil) },
+	} { // nothing was asked for that could be missing
+		clear := m.sim.Inject(simulator.Fault{Op: op, Cause: simulator.NotFound})
+		read()
+		clear()
+	}
 	_ = m.sim.Close()
 	m.refused(http.StatusServiceUnavailable, logical.ReadOperation, "status", nil)
 }

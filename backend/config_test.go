@@ -313,3 +313,26 @@ func TestClosedAccountInUse(t *testing.T) {
 		}
 	})
 }
+
+// The session of a request in flight holds the last place: the write waits for it.
+func TestConfigWriteWaitsForAReader(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.cap, f.latency = 1, 300*time.Millisecond
+		e, storage := configured(t, f)
+		if _, err := e.IssueKey(t.Context(), storage, 5001, 0); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			if _, err := e.IssueKey(t.Context(), storage, 5002, 0); err != nil {
+				t.Errorf("the reader: %v", err)
+			}
+		}()
+		synctest.Wait()
+		if err := e.WriteConfig(t.Context(), storage, ConfigPatch{Password: ptr("right")}, noManager{}); err != nil {
+			t.Errorf("the write: %v", err)
+		}
+		e.Close()
+	})
+}
