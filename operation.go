@@ -3,7 +3,6 @@ package ecgrid
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -17,13 +16,7 @@ import (
 // mount of the plugin. And it refuses values that no field of ours takes before
 // the framework would quote them in an error.
 func (m *mount) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			// The panic's value may hold anything.
-			m.Logger().Error("panic", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
-			resp, err = nil, backend.ErrPanic
-		}
-	}()
+	defer backend.Recovered(m.Logger(), &err)
 	if err := flat(req.Data); err != nil && isUserOperation(req.Operation) {
 		return nil, answer(err)
 	}

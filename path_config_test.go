@@ -6,6 +6,8 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-ecgrid/backend"
+	"vault-plugin-ecgrid/internal/ecgridapi"
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
@@ -211,4 +213,22 @@ func TestConfigSurvivesStorageFailure(t *testing.T) {
 	m.refused(http.StatusInternalServerError, logical.DeleteOperation, "config", nil)
 	m.storage.Underlying().FailDelete(false)
 	m.must(logical.ReadOperation, "keys/5001", nil)
+}
+
+// A panic ends its request, not the process and every mount in it.
+func TestPanicEndsOneRequest(t *testing.T) {
+	t.Parallel()
+	m := newTestMount(t)
+	const canary = "what-a-panic-may-hold"
+	connect := m.plugin.Connect
+	m.plugin.Connect = func(ecgridapi.Endpoint) (backend.ECGrid, error) { panic(canary) }
+	m.backend = m.serve()
+	m.refused(http.StatusInternalServerError, logical.UpdateOperation, "config", m.login(nil))
+	m.must(logical.ReadOperation, "info", nil)
+	if contains(m.log.String(), canary) {
+		t.Error("the log holds what the panic held")
+	}
+	m.plugin.Connect = connect
+	m.backend = m.serve()
+	m.configure(nil)
 }

@@ -80,7 +80,7 @@ func (k *keys) fetch(ctx context.Context, userID int32) (string, error) {
 }
 
 func (k *keys) call(userID int32, generation int) (key string, err error) {
-	defer recovered(k.log, &err)
+	defer Recovered(k.log, &err)
 	ctx, cancel := context.WithTimeout(context.Background(), k.deadline)
 	defer cancel()
 	err = k.session.use(ctx, func(ctx context.Context, sessionID string) (err error) {

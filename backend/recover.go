@@ -11,10 +11,10 @@ import (
 // ErrPanic stands for a panic: a bug of ours, reported in the log.
 var ErrPanic = errors.New("internal error, see the log of the plugin")
 
-// recovered is deferred where a panic would otherwise end the process, and with
+// Recovered is deferred where a panic would otherwise end the process, and with
 // it every mount of the plugin. The panic's value may hold anything, so only its
 // type is logged.
-func recovered(log hclog.Logger, err *error) {
+func Recovered(log hclog.Logger, err *error) {
 	p := recover()
 	if p == nil {
 		return

@@ -136,7 +136,7 @@ func (e *Engine) keyAt(url string, storage logical.Storage, userID int32) (key s
 // generate is the one call of GenerateAPIKey. The session was just used; where it
 // should have died since, the fault is not repeated on another.
 func (k *keys) generate(ctx context.Context, userID int32) (err error) {
-	defer recovered(k.log, &err)
+	defer Recovered(k.log, &err)
 	var result error
 	err = k.session.use(ctx, func(ctx context.Context, sessionID string) error {
 		_, result = k.ecgrid.GenerateAPIKey(ctx, sessionID, userID)

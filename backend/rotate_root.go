@@ -48,7 +48,7 @@ func (e *Engine) rotateRoot(ctx context.Context, storage logical.Storage) (time.
 		return time.Time{}, err
 	}
 	// A session that has died is replaced now, not in the midst of the change.
-	if err := a.session.use(ctx, a.whoAmI); err != nil {
+	if err := a.session.use(ctx, a.session.whoAmI); err != nil {
 		return time.Time{}, err
 	}
 	wal, err := putRootWAL(ctx, storage, rootWAL{Username: c.Username, Server: server(c.URL), Password: password, Created: e.Clock.Now()})
@@ -120,14 +120,9 @@ func (e *Engine) withPassword(ctx context.Context, storage logical.Storage, c Co
 	return c
 }
 
-func (a *account) whoAmI(ctx context.Context, sessionID string) error {
-	_, err := a.ecgrid.WhoAmI(ctx, sessionID)
-	return err
-}
-
 // changePassword is the one call of ChangePassword; no failure of it is repeated.
 func (a *account) changePassword(ctx context.Context, password string) (err error) {
-	defer recovered(a.session.log, &err)
+	defer Recovered(a.session.log, &err)
 	ctx, cancel := context.WithTimeout(ctx, a.config.requestDeadline())
 	defer cancel()
 	var result error

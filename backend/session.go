@@ -113,9 +113,14 @@ func (s *session) verify(ctx context.Context) error {
 		if s.config.APIKey == "" {
 			return nil
 		}
-		_, err := s.ecgrid.WhoAmI(ctx, sessionID)
-		return err
+		return s.whoAmI(ctx, sessionID)
 	})
+}
+
+// whoAmI tells whether a session, or an API key, is alive.
+func (s *session) whoAmI(ctx context.Context, sessionID string) error {
+	_, err := s.ecgrid.WhoAmI(ctx, sessionID)
+	return err
 }
 
 // limited runs one call at ECGrid under the semaphore.
@@ -148,10 +153,7 @@ func (s *session) judge(ctx context.Context, id string, err error) (dead bool, _
 	if !isAny(err, suspicious) {
 		return false, err
 	}
-	probe := s.limited(ctx, id, func(ctx context.Context, id string) error {
-		_, err := s.ecgrid.WhoAmI(ctx, id)
-		return err
-	})
+	probe := s.limited(ctx, id, s.whoAmI)
 	switch {
 	case probe == nil:
 		return false, err
@@ -283,7 +285,7 @@ func (s *session) abandonLogin() error {
 
 // login opens the session unless there is one by now. It runs under singleflight.
 func (s *session) login() (_ any, err error) {
-	defer recovered(s.log, &err)
+	defer Recovered(s.log, &err)
 	id, began, err := s.beforeLogin()
 	if id != "" || err != nil {
 		return id, err
@@ -417,7 +419,7 @@ func (s *session) sendOff(id string) {
 
 func (s *session) logout(id string) {
 	var err error
-	defer recovered(s.log, &err)
+	defer Recovered(s.log, &err)
 	ctx, cancel := context.WithTimeout(context.Background(), logoutTimeout)
 	defer cancel()
 	if err = s.ecgrid.Logout(ctx, id); err != nil && !isRefusal(err) {
