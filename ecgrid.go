@@ -19,6 +19,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-ecgrid/backend"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 const help = `
@@ -48,7 +49,7 @@ type Plugin struct {
 	// Commit is the source commit of the build.
 	Commit string
 	// Connect makes an ECGrid client.
-	Connect backend.Connector
+	Connect ecgrid.Connector
 	Clock   backend.Clock
 	Random  io.Reader
 

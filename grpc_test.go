@@ -15,8 +15,8 @@ import (
 	"github.com/hashicorp/vault/sdk/plugin"
 
 	"vault-plugin-ecgrid/backend"
-	"vault-plugin-ecgrid/internal/ecgridapi"
-	"vault-plugin-ecgrid/internal/ecgridos"
+	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/ecgrid/soap"
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
@@ -47,7 +47,7 @@ func newTestMount(t testing.TB, options ...func(*simulator.Options)) *testMount 
 	p := &Plugin{
 		Version: "v1.2.3",
 		Commit:  "test",
-		Connect: func(e ecgridapi.Endpoint) (backend.ECGrid, error) { return ecgridos.Connect(e) },
+		Connect: func(e ecgrid.Endpoint) (ecgrid.Client, error) { return soap.Connect(e) },
 		Clock:   backend.SystemClock{},
 		Random:  rand.Reader,
 	}

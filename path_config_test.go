@@ -6,8 +6,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-ecgrid/backend"
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
@@ -221,7 +220,7 @@ func TestPanicEndsOneRequest(t *testing.T) {
 	m := newTestMount(t)
 	const canary = "what-a-panic-may-hold"
 	connect := m.plugin.Connect
-	m.plugin.Connect = func(ecgridapi.Endpoint) (backend.ECGrid, error) { panic(canary) }
+	m.plugin.Connect = func(ecgrid.Endpoint) (ecgrid.Client, error) { panic(canary) }
 	m.backend = m.serve()
 	m.refused(http.StatusInternalServerError, logical.UpdateOperation, "config", m.login(nil))
 	m.must(logical.ReadOperation, "info", nil)

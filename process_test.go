@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/vault/sdk/rotation"
 
 	"vault-plugin-ecgrid/backend"
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // process is one life of the plugin. Its ways to storage and to ECGrid end with
@@ -122,7 +122,7 @@ func (p *process) plugin(like *Plugin) *Plugin {
 		Commit:  like.Commit,
 		Clock:   like.Clock,
 		Random:  like.Random,
-		Connect: func(e ecgridapi.Endpoint) (backend.ECGrid, error) {
+		Connect: func(e ecgrid.Endpoint) (ecgrid.Client, error) {
 			ecgrid, err := like.Connect(e)
 			return mortal{ecgrid, p}, err
 		},
@@ -131,7 +131,7 @@ func (p *process) plugin(like *Plugin) *Plugin {
 
 // mortal is a client that makes no call after the death of its process.
 type mortal struct {
-	backend.ECGrid
+	ecgrid.Client
 	process *process
 }
 
@@ -139,42 +139,42 @@ func (m mortal) Login(ctx context.Context, loginName, password string) (string, 
 	if err := m.process.alive(); err != nil {
 		return "", err
 	}
-	return m.ECGrid.Login(ctx, loginName, password)
+	return m.Client.Login(ctx, loginName, password)
 }
 
 func (m mortal) Logout(ctx context.Context, sessionID string) error {
 	if err := m.process.alive(); err != nil {
 		return err
 	}
-	return m.ECGrid.Logout(ctx, sessionID)
+	return m.Client.Logout(ctx, sessionID)
 }
 
-func (m mortal) WhoAmI(ctx context.Context, sessionID string) (ecgridapi.Session, error) {
+func (m mortal) WhoAmI(ctx context.Context, sessionID string) (ecgrid.Session, error) {
 	if err := m.process.alive(); err != nil {
-		return ecgridapi.Session{}, err
+		return ecgrid.Session{}, err
 	}
-	return m.ECGrid.WhoAmI(ctx, sessionID)
+	return m.Client.WhoAmI(ctx, sessionID)
 }
 
 func (m mortal) UserGetAPIKey(ctx context.Context, sessionID string, userID int32) (string, error) {
 	if err := m.process.alive(); err != nil {
 		return "", err
 	}
-	return m.ECGrid.UserGetAPIKey(ctx, sessionID, userID)
+	return m.Client.UserGetAPIKey(ctx, sessionID, userID)
 }
 
 func (m mortal) GenerateAPIKey(ctx context.Context, sessionID string, userID int32) (string, error) {
 	if err := m.process.alive(); err != nil {
 		return "", err
 	}
-	return m.ECGrid.GenerateAPIKey(ctx, sessionID, userID)
+	return m.Client.GenerateAPIKey(ctx, sessionID, userID)
 }
 
 func (m mortal) ChangePassword(ctx context.Context, sessionID, oldPassword, newPassword string) error {
 	if err := m.process.alive(); err != nil {
 		return err
 	}
-	return m.ECGrid.ChangePassword(ctx, sessionID, oldPassword, newPassword)
+	return m.Client.ChangePassword(ctx, sessionID, oldPassword, newPassword)
 }
 
 // restart is the end of this process and the begin of the next.

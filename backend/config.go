@@ -16,7 +16,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 const (
@@ -87,8 +87,8 @@ func (c Config) AuthMethod() string {
 	return AuthPassword
 }
 
-func (c Config) endpoint() ecgridapi.Endpoint {
-	return ecgridapi.Endpoint{
+func (c Config) endpoint() ecgrid.Endpoint {
+	return ecgrid.Endpoint{
 		URL:            c.URL,
 		CACert:         c.CACert,
 		TLSServerName:  c.TLSServerName,

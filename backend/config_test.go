@@ -8,7 +8,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 const testCA = `-----BEGIN CERTIFICATE-----
@@ -143,8 +143,8 @@ func TestWriteConfig(t *testing.T) {
 		"login is tried":             {nil, login, nil, 1},
 		"login is refused":           {nil, ConfigPatch{Username: ptr("login"), Password: ptr("wrong")}, ErrLoginRefused, 1},
 		"login is not tried":         {nil, ConfigPatch{Username: ptr("login"), Password: ptr("wrong"), VerifyConnection: ptr(false)}, nil, 0},
-		"ECGrid is down":             {func(f *fakeECGrid, _ *logical.InmemStorage) { f.failWith("Login", ecgridapi.ErrUnreachable) }, login, ecgridapi.ErrUnreachable, 1},
-		"lease times need no ECGrid": {func(f *fakeECGrid, _ *logical.InmemStorage) { f.failWith("Login", ecgridapi.ErrUnreachable) }, ConfigPatch{TTL: ptr(time.Hour)}, nil, 0},
+		"ECGrid is down":             {func(f *fakeECGrid, _ *logical.InmemStorage) { f.failWith("Login", ecgrid.ErrUnreachable) }, login, ecgrid.ErrUnreachable, 1},
+		"lease times need no ECGrid": {func(f *fakeECGrid, _ *logical.InmemStorage) { f.failWith("Login", ecgrid.ErrUnreachable) }, ConfigPatch{TTL: ptr(time.Hour)}, nil, 0},
 		"unless it is asked for":     {nil, ConfigPatch{TTL: ptr(time.Hour), VerifyConnection: ptr(true)}, nil, 1},
 		"storage is down":            {func(_ *fakeECGrid, s *logical.InmemStorage) { s.Underlying().FailPut(true) }, login, errAny, 1},
 		"storage cannot be read":     {func(_ *fakeECGrid, s *logical.InmemStorage) { s.Underlying().FailGet(true) }, login, errAny, 0},

@@ -17,11 +17,13 @@ import (
 	"github.com/hashicorp/vault/sdk/helper/salt"
 	"github.com/hashicorp/vault/sdk/logical"
 	"golang.org/x/sync/semaphore"
+
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // Options are what an Engine gets from outside.
 type Options struct {
-	Connect Connector
+	Connect ecgrid.Connector
 	Clock   Clock
 	Random  io.Reader
 	Logger  hclog.Logger
@@ -72,7 +74,7 @@ func New(o Options) *Engine {
 // changes; a config write makes another.
 type account struct {
 	config  Config
-	ecgrid  ECGrid
+	client  ecgrid.Client
 	session *session
 	keys    *keys
 
@@ -80,16 +82,16 @@ type account struct {
 }
 
 func (e *Engine) newAccount(c Config) (*account, error) {
-	ecgrid, err := e.Connect(c.endpoint())
+	client, err := e.Connect(c.endpoint())
 	if err != nil {
 		return nil, Invalid("ECGrid cannot be reached like this: %v", err)
 	}
-	session := newSession(ecgrid, c, e.Clock, e.Logger)
+	session := newSession(client, c, e.Clock, e.Logger)
 	a := &account{
 		config:  c,
-		ecgrid:  ecgrid,
+		client:  client,
 		session: session,
-		keys:    newKeys(ecgrid, session, c, e.Clock, e.Logger),
+		keys:    newKeys(client, session, c, e.Clock, e.Logger),
 	}
 	e.accountsMu.Lock()
 	defer e.accountsMu.Unlock()
@@ -105,7 +107,7 @@ func (e *Engine) closeAccount(a *account) {
 	ctx, cancel := context.WithTimeout(context.Background(), logoutTimeout)
 	defer cancel()
 	a.session.close(ctx)
-	a.ecgrid.Close()
+	a.client.Close()
 	e.accountsMu.Lock()
 	defer e.accountsMu.Unlock()
 	delete(e.accounts, a)

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"net/http"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // What a refusal of the engine means; match with errors.Is. Failures of ECGrid
-// itself wrap the sentinels of package ecgridapi.
+// itself wrap the sentinels of package ecgrid.
 var (
 	// ErrInvalid: the request asks for something that cannot be.
 	ErrInvalid = errors.New("invalid request")
@@ -56,16 +56,16 @@ var meanings = []meaning{
 	{ErrNoKey, http.StatusNotFound, "generate one with a write to rotate-key/ and its user ID, or in ECGrid"},
 	{ErrClosed, http.StatusServiceUnavailable, "try again in a moment"},
 	{errSessionClosed, http.StatusServiceUnavailable, "try again in a moment"},
-	{ecgridapi.ErrAccessDenied, http.StatusForbidden, "the configured login needs AuthLevel NetworkAdmin or above, or MailboxAdmin of the user's own mailbox"},
-	{ecgridapi.ErrAuthentication, http.StatusForbidden, "the configured login needs AuthLevel NetworkAdmin or above, or MailboxAdmin of the user's own mailbox"},
-	{ecgridapi.ErrNotFound, http.StatusNotFound, "check the user ID against a list of keys/"},
-	{ecgridapi.ErrTimeout, http.StatusGatewayTimeout, "ECGrid was too slow; try again, or raise request_timeout in config"},
-	{ecgridapi.ErrUnreachable, http.StatusServiceUnavailable, "check url, ca_cert and tls_server_name in config and the network between Vault and ECGrid"},
-	{ecgridapi.ErrSessionExpired, http.StatusBadGateway, "ECGrid ended a session that it had just opened; sessions are bound to one IP address, so check that Vault's egress address is stable"},
-	{ecgridapi.ErrServerFault, http.StatusBadGateway, "the fault is ECGrid's own; try again, and ask ECGrid support if it stays"},
-	{ecgridapi.ErrFault, http.StatusBadGateway, "ECGrid gave no reason that is known; try again, and ask ECGrid support if it stays"},
-	{ecgridapi.ErrBadAnswer, http.StatusBadGateway, "check that url in config is the ECGridOS v4.1 SOAP endpoint and that no proxy answers in its place"},
-	{ecgridapi.ErrEmptyResult, http.StatusBadGateway, "ECGrid answered without a result; try again, and ask ECGrid support if it stays"},
+	{ecgrid.ErrAccessDenied, http.StatusForbidden, "the configured login needs AuthLevel NetworkAdmin or above, or MailboxAdmin of the user's own mailbox"},
+	{ecgrid.ErrAuthentication, http.StatusForbidden, "the configured login needs AuthLevel NetworkAdmin or above, or MailboxAdmin of the user's own mailbox"},
+	{ecgrid.ErrNotFound, http.StatusNotFound, "check the user ID against a list of keys/"},
+	{ecgrid.ErrTimeout, http.StatusGatewayTimeout, "ECGrid was too slow; try again, or raise request_timeout in config"},
+	{ecgrid.ErrUnreachable, http.StatusServiceUnavailable, "check url, ca_cert and tls_server_name in config and the network between Vault and ECGrid"},
+	{ecgrid.ErrSessionExpired, http.StatusBadGateway, "ECGrid ended a session that it had just opened; sessions are bound to one IP address, so check that Vault's egress address is stable"},
+	{ecgrid.ErrServerFault, http.StatusBadGateway, "the fault is ECGrid's own; try again, and ask ECGrid support if it stays"},
+	{ecgrid.ErrFault, http.StatusBadGateway, "ECGrid gave no reason that is known; try again, and ask ECGrid support if it stays"},
+	{ecgrid.ErrBadAnswer, http.StatusBadGateway, "check that url in config is the ECGridOS v4.1 SOAP endpoint and that no proxy answers in its place"},
+	{ecgrid.ErrEmptyResult, http.StatusBadGateway, "ECGrid answered without a result; try again, and ask ECGrid support if it stays"},
 	{context.DeadlineExceeded, http.StatusGatewayTimeout, "the request ran out of time; try again"},
 	{context.Canceled, http.StatusServiceUnavailable, "the request was given up before ECGrid answered; try again"},
 }

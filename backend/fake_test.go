@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // fakeECGrid keeps ECGrid's rules of sessions and keys in memory. Every call takes
@@ -25,7 +25,7 @@ type fakeECGrid struct {
 	open     map[string]bool
 	cap      int
 	keys     map[int32]string
-	users    []ecgridapi.User
+	users    []ecgrid.User
 	fail     map[string]error // by operation, until deleted
 	counts   map[string]int
 	maxOpen  int
@@ -54,11 +54,11 @@ func newFake() *fakeECGrid {
 		fail:     map[string]error{},
 		lost:     map[string]error{},
 		counts:   map[string]int{},
-		dead:     ecgridapi.ErrSessionExpired,
+		dead:     ecgrid.ErrSessionExpired,
 	}
 }
 
-func opError(op string, kind error) error { return &ecgridapi.Error{Op: op, Kind: kind, Sent: true} }
+func opError(op string, kind error) error { return &ecgrid.Error{Op: op, Kind: kind, Sent: true} }
 
 func (f *fakeECGrid) call(ctx context.Context, op string) error {
 	f.mu.Lock()
@@ -78,7 +78,7 @@ func (f *fakeECGrid) call(ctx context.Context, op string) error {
 	select {
 	case <-time.After(latency):
 	case <-ctx.Done():
-		return opError(op, ecgridapi.ErrTimeout)
+		return opError(op, ecgrid.ErrTimeout)
 	}
 	if err != nil {
 		return opError(op, err)
@@ -103,7 +103,7 @@ func (f *fakeECGrid) Login(ctx context.Context, _, password string) (string, err
 	defer f.mu.Unlock()
 	if password != f.password || len(f.open) >= f.cap {
 		f.refused++
-		return "", opError("Login", ecgridapi.ErrAuthentication)
+		return "", opError("Login", ecgrid.ErrAuthentication)
 	}
 	f.next++
 	id := fmt.Sprintf("session-%d", f.next)
@@ -122,11 +122,11 @@ func (f *fakeECGrid) Logout(ctx context.Context, id string) error {
 	return nil
 }
 
-func (f *fakeECGrid) WhoAmI(ctx context.Context, id string) (ecgridapi.Session, error) {
+func (f *fakeECGrid) WhoAmI(ctx context.Context, id string) (ecgrid.Session, error) {
 	if err := f.call(ctx, "WhoAmI"); err != nil {
-		return ecgridapi.Session{}, err
+		return ecgrid.Session{}, err
 	}
-	return ecgridapi.Session{UserID: 100}, f.alive("WhoAmI", id)
+	return ecgrid.Session{UserID: 100}, f.alive("WhoAmI", id)
 }
 
 func (f *fakeECGrid) UserGetAPIKey(ctx context.Context, id string, userID int32) (string, error) {
@@ -141,9 +141,9 @@ func (f *fakeECGrid) UserGetAPIKey(ctx context.Context, id string, userID int32)
 	key, ok := f.keys[userID]
 	switch {
 	case !ok:
-		return "", opError("UserGetAPIKey", ecgridapi.ErrNotFound)
+		return "", opError("UserGetAPIKey", ecgrid.ErrNotFound)
 	case key == "":
-		return "", opError("UserGetAPIKey", ecgridapi.ErrEmptyResult)
+		return "", opError("UserGetAPIKey", ecgrid.ErrEmptyResult)
 	}
 	return key, nil
 }
@@ -159,7 +159,7 @@ func (f *fakeECGrid) GenerateAPIKey(ctx context.Context, id string, userID int32
 	defer f.mu.Unlock()
 	old, ok := f.keys[userID]
 	if !ok {
-		return "", opError("GenerateAPIKey", ecgridapi.ErrNotFound)
+		return "", opError("GenerateAPIKey", ecgrid.ErrNotFound)
 	}
 	if f.replacing != nil {
 		f.replacing(ctx, userID, old)
@@ -180,7 +180,7 @@ func (f *fakeECGrid) ChangePassword(ctx context.Context, id, old, new string) er
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if old != f.password {
-		return opError("ChangePassword", ecgridapi.ErrAccessDenied)
+		return opError("ChangePassword", ecgrid.ErrAccessDenied)
 	}
 	f.password = new
 	f.changes = append(f.changes, new)
@@ -195,11 +195,15 @@ func (f *fakeECGrid) answer(op string) error {
 	return nil
 }
 
-func (f *fakeECGrid) UserList(ctx context.Context, id, _ string) ([]ecgridapi.User, error) {
+func (f *fakeECGrid) UserList(ctx context.Context, id, _ string) ([]ecgrid.User, error) {
 	if err := f.call(ctx, "UserList"); err != nil {
 		return nil, err
 	}
 	return f.users, f.alive("UserList", id)
+}
+
+func (f *fakeECGrid) Version(ctx context.Context) (string, error) {
+	return "4.1", f.call(ctx, "Version")
 }
 
 func (f *fakeECGrid) Close() {}
@@ -282,7 +286,7 @@ func (f *fakeECGrid) setKey(userID int32, key string) {
 
 func testEngine(f *fakeECGrid) *Engine {
 	return New(Options{
-		Connect:            func(ecgridapi.Endpoint) (ECGrid, error) { return f, nil },
+		Connect:            func(ecgrid.Endpoint) (ecgrid.Client, error) { return f, nil },
 		Clock:              SystemClock{},
 		Random:             rand.Reader,
 		Logger:             hclog.NewNullLogger(),

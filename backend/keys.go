@@ -18,13 +18,13 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"golang.org/x/sync/singleflight"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // keys fetches users' API keys. Reads of one user that overlap share one call.
 // What it remembers dies with its account, that is with every config change.
 type keys struct {
-	ecgrid   ECGrid
+	client   ecgrid.Client
 	session  *session
 	ttl      time.Duration // how long a key may be served from memory; 0 is not at all
 	deadline time.Duration
@@ -42,9 +42,9 @@ type cachedKey struct {
 	until time.Time
 }
 
-func newKeys(ecgrid ECGrid, s *session, c Config, clock Clock, log hclog.Logger) *keys {
+func newKeys(client ecgrid.Client, s *session, c Config, clock Clock, log hclog.Logger) *keys {
 	return &keys{
-		ecgrid:     ecgrid,
+		client:     client,
 		session:    s,
 		ttl:        c.KeyCacheTTL,
 		deadline:   c.requestDeadline(),
@@ -84,8 +84,8 @@ func (k *keys) call(userID int32, generation int) (key string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), k.deadline)
 	defer cancel()
 	err = k.session.use(ctx, func(ctx context.Context, sessionID string) (err error) {
-		key, err = k.ecgrid.UserGetAPIKey(ctx, sessionID, userID)
-		if errors.Is(err, ecgridapi.ErrEmptyResult) {
+		key, err = k.client.UserGetAPIKey(ctx, sessionID, userID)
+		if errors.Is(err, ecgrid.ErrEmptyResult) {
 			return ErrNoKey
 		}
 		return err
@@ -144,18 +144,18 @@ func ParseUserID(s string) (int32, error) {
 }
 
 // ListUsers gives the users that the configured login can see, by UserID.
-func (e *Engine) ListUsers(ctx context.Context, storage logical.Storage) ([]ecgridapi.User, error) {
-	var users []ecgridapi.User
+func (e *Engine) ListUsers(ctx context.Context, storage logical.Storage) ([]ecgrid.User, error) {
+	var users []ecgrid.User
 	err := e.ask(ctx, storage, func(ctx context.Context, a *account, sessionID string) (err error) {
-		users, err = a.ecgrid.UserList(ctx, sessionID, "")
+		users, err = a.client.UserList(ctx, sessionID, "")
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	users = slices.DeleteFunc(users, func(u ecgridapi.User) bool { return u.UserID < 1 })
-	slices.SortFunc(users, func(a, b ecgridapi.User) int { return cmp.Compare(a.UserID, b.UserID) })
-	return slices.CompactFunc(users, func(a, b ecgridapi.User) bool { return a.UserID == b.UserID }), nil
+	users = slices.DeleteFunc(users, func(u ecgrid.User) bool { return u.UserID < 1 })
+	slices.SortFunc(users, func(a, b ecgrid.User) int { return cmp.Compare(a.UserID, b.UserID) })
+	return slices.CompactFunc(users, func(a, b ecgrid.User) bool { return a.UserID == b.UserID }), nil
 }
 
 // fingerprint is a keyed hash of a key, good for telling whether it is still the

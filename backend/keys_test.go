@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 func TestParseUserID(t *testing.T) {
@@ -97,11 +97,11 @@ func TestReadRefusals(t *testing.T) {
 		fail   error
 		want   error
 	}{
-		{9, nil, ecgridapi.ErrNotFound},
+		{9, nil, ecgrid.ErrNotFound},
 		{6000, nil, ErrNoKey},
-		{5001, ecgridapi.ErrAccessDenied, ecgridapi.ErrAccessDenied},
-		{5001, ecgridapi.ErrTimeout, ecgridapi.ErrTimeout},
-		{5001, ecgridapi.ErrBadAnswer, ecgridapi.ErrBadAnswer},
+		{5001, ecgrid.ErrAccessDenied, ecgrid.ErrAccessDenied},
+		{5001, ecgrid.ErrTimeout, ecgrid.ErrTimeout},
+		{5001, ecgrid.ErrBadAnswer, ecgrid.ErrBadAnswer},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFake()
@@ -125,9 +125,9 @@ func TestEmptySessionID(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
-		f.failWith("Login", ecgridapi.ErrEmptyResult)
+		f.failWith("Login", ecgrid.ErrEmptyResult)
 		e, storage := configured(t, f)
-		if _, err := e.IssueKey(t.Context(), storage, 5001, 0); !errors.Is(err, ecgridapi.ErrEmptyResult) || errors.Is(err, ErrNoKey) {
+		if _, err := e.IssueKey(t.Context(), storage, 5001, 0); !errors.Is(err, ecgrid.ErrEmptyResult) || errors.Is(err, ErrNoKey) {
 			t.Errorf("got %v", err)
 		}
 		e.Close()
@@ -138,7 +138,7 @@ func TestListUsers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
-		f.users = []ecgridapi.User{{UserID: 20}, {UserID: 3}, {UserID: 20}, {UserID: 0}, {UserID: -4}, {UserID: 100}}
+		f.users = []ecgrid.User{{UserID: 20}, {UserID: 3}, {UserID: 20}, {UserID: 0}, {UserID: -4}, {UserID: 100}}
 		e, storage := configured(t, f)
 		users, err := e.ListUsers(t.Context(), storage)
 		if err != nil {

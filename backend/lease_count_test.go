@@ -9,7 +9,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // onRevoke is an engine with roles a and b of user 5001, and other of user 5002,
@@ -186,16 +186,16 @@ func TestLastOneOutRotates(t *testing.T) {
 			return 0
 		},
 		"answer lost": func(t *testing.T, f *fakeECGrid, e *Engine, storage *logical.InmemStorage) int {
-			f.loses("GenerateAPIKey", ecgridapi.ErrTimeout)
+			f.loses("GenerateAPIKey", ecgrid.ErrTimeout)
 			revoke(t, e, storage, creds(t, e, storage, "a"))
 			return 1
 		},
 		"answer lost, and the way to ask": func(t *testing.T, f *fakeECGrid, e *Engine, storage *logical.InmemStorage) int {
 			l := creds(t, e, storage, "a")
-			f.loses("GenerateAPIKey", ecgridapi.ErrTimeout)
+			f.loses("GenerateAPIKey", ecgrid.ErrTimeout)
 			f.whenever(func(op string) {
 				if op == "GenerateAPIKey" {
-					f.failWith("UserGetAPIKey", ecgridapi.ErrUnreachable)
+					f.failWith("UserGetAPIKey", ecgrid.ErrUnreachable)
 				}
 			})
 			for range 3 {
@@ -209,10 +209,10 @@ func TestLastOneOutRotates(t *testing.T) {
 		},
 		"ECGrid down": func(t *testing.T, f *fakeECGrid, e *Engine, storage *logical.InmemStorage) int {
 			l1, l2 := creds(t, e, storage, "a"), creds(t, e, storage, "b")
-			f.failWith("UserGetAPIKey", ecgridapi.ErrUnreachable)
+			f.failWith("UserGetAPIKey", ecgrid.ErrUnreachable)
 			revoke(t, e, storage, l1) // not the last: nothing to do
 			for range 3 {
-				if err := e.RevokeLease(t.Context(), storage, l2.Lease); !errors.Is(err, ecgridapi.ErrUnreachable) {
+				if err := e.RevokeLease(t.Context(), storage, l2.Lease); !errors.Is(err, ecgrid.ErrUnreachable) {
 					t.Errorf("got %v", err)
 				}
 			}
@@ -222,8 +222,8 @@ func TestLastOneOutRotates(t *testing.T) {
 		},
 		"denied": func(t *testing.T, f *fakeECGrid, e *Engine, storage *logical.InmemStorage) int {
 			l := creds(t, e, storage, "a")
-			f.failWith("GenerateAPIKey", ecgridapi.ErrAccessDenied)
-			if err := e.RevokeLease(t.Context(), storage, l.Lease); !errors.Is(err, ecgridapi.ErrAccessDenied) {
+			f.failWith("GenerateAPIKey", ecgrid.ErrAccessDenied)
+			if err := e.RevokeLease(t.Context(), storage, l.Lease); !errors.Is(err, ecgrid.ErrAccessDenied) {
 				t.Errorf("got %v", err)
 			}
 			f.failWith("GenerateAPIKey", nil)
@@ -379,7 +379,7 @@ func TestReap(t *testing.T) {
 			t.Fatalf("too early: %d changes", f.changed())
 		}
 		// While ECGrid is down it stays, for later.
-		f.failWith("UserGetAPIKey", ecgridapi.ErrUnreachable)
+		f.failWith("UserGetAPIKey", ecgrid.ErrUnreachable)
 		ticks(t, e, storage, 2*time.Hour)
 		if counted(t, storage) != 2 {
 			t.Fatal("it was given up")

@@ -10,7 +10,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // Lease is what is remembered with a leased key. It identifies the key without
@@ -212,9 +212,9 @@ func (e *Engine) stillTheKey(ctx context.Context, storage logical.Storage, lease
 var definite = []error{
 	ErrKeyReplaced,
 	ErrNoKey,
-	ecgridapi.ErrNotFound,
-	ecgridapi.ErrAccessDenied,
-	ecgridapi.ErrAuthentication,
+	ecgrid.ErrNotFound,
+	ecgrid.ErrAccessDenied,
+	ecgrid.ErrAuthentication,
 }
 
 // RevokeLease ends a lease. ECGrid cannot take a key back from one holder: it lives
@@ -250,7 +250,7 @@ func (e *Engine) endKey(ctx context.Context, storage logical.Storage, lease Leas
 		return isFingerprintOf(fingerprint, lease.Fingerprint), nil
 	})
 	switch {
-	case errors.Is(err, ecgridapi.ErrNotFound):
+	case errors.Is(err, ecgrid.ErrNotFound):
 		return nil
 	case errors.Is(err, ErrNotConfigured), errors.Is(err, ErrOwnKey):
 		e.Logger.Error("the last lease of a key ended and the key lives on", "user_id", lease.UserID, "error", err)

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 func TestTerms(t *testing.T) {
@@ -43,16 +43,16 @@ func TestRenewLease(t *testing.T) {
 		"same key":      {func(*fakeECGrid) {}, nil, false},
 		"key replaced":  {func(f *fakeECGrid) { f.setKey(5001, "new") }, ErrKeyReplaced, false},
 		"key gone":      {func(f *fakeECGrid) { f.setKey(5001, "") }, ErrNoKey, false},
-		"user gone":     {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgridapi.ErrNotFound) }, ecgridapi.ErrNotFound, false},
-		"denied":        {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgridapi.ErrAccessDenied) }, ecgridapi.ErrAccessDenied, false},
-		"unreachable":   {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgridapi.ErrUnreachable) }, nil, true},
-		"too slow":      {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgridapi.ErrTimeout) }, nil, true},
-		"nonsense":      {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgridapi.ErrBadAnswer) }, nil, true},
-		"server fault":  {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgridapi.ErrServerFault) }, nil, true},
+		"user gone":     {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgrid.ErrNotFound) }, ecgrid.ErrNotFound, false},
+		"denied":        {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgrid.ErrAccessDenied) }, ecgrid.ErrAccessDenied, false},
+		"unreachable":   {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgrid.ErrUnreachable) }, nil, true},
+		"too slow":      {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgrid.ErrTimeout) }, nil, true},
+		"nonsense":      {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgrid.ErrBadAnswer) }, nil, true},
+		"server fault":  {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgrid.ErrServerFault) }, nil, true},
 		"login refused": {func(f *fakeECGrid) { f.killSessions(); f.set(func() { f.password = "x" }) }, nil, true},
 		"denied, session in doubt": {func(f *fakeECGrid) {
-			f.failWith("UserGetAPIKey", ecgridapi.ErrAccessDenied)
-			f.failWith("WhoAmI", ecgridapi.ErrTimeout)
+			f.failWith("UserGetAPIKey", ecgrid.ErrAccessDenied)
+			f.failWith("WhoAmI", ecgrid.ErrTimeout)
 		}, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -146,23 +146,23 @@ func TestFingerprint(t *testing.T) {
 func TestDescribe(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]int{
-		Invalid("x"):                http.StatusBadRequest,
-		ErrNotConfigured:            http.StatusBadRequest,
-		ErrLoginRefused:             http.StatusBadRequest,
-		ErrLoginPaused:              http.StatusServiceUnavailable,
-		ErrKeyReplaced:              http.StatusBadRequest,
-		ErrNoKey:                    http.StatusNotFound,
-		ErrClosed:                   http.StatusServiceUnavailable,
-		ecgridapi.ErrAccessDenied:   http.StatusForbidden,
-		ecgridapi.ErrAuthentication: http.StatusForbidden,
-		ecgridapi.ErrNotFound:       http.StatusNotFound,
-		ecgridapi.ErrTimeout:        http.StatusGatewayTimeout,
-		ecgridapi.ErrUnreachable:    http.StatusServiceUnavailable,
-		ecgridapi.ErrBadAnswer:      http.StatusBadGateway,
-		ecgridapi.ErrServerFault:    http.StatusBadGateway,
-		ecgridapi.ErrFault:          http.StatusBadGateway,
-		ecgridapi.ErrEmptyResult:    http.StatusBadGateway,
-		ecgridapi.ErrSessionExpired: http.StatusBadGateway,
+		Invalid("x"):             http.StatusBadRequest,
+		ErrNotConfigured:         http.StatusBadRequest,
+		ErrLoginRefused:          http.StatusBadRequest,
+		ErrLoginPaused:           http.StatusServiceUnavailable,
+		ErrKeyReplaced:           http.StatusBadRequest,
+		ErrNoKey:                 http.StatusNotFound,
+		ErrClosed:                http.StatusServiceUnavailable,
+		ecgrid.ErrAccessDenied:   http.StatusForbidden,
+		ecgrid.ErrAuthentication: http.StatusForbidden,
+		ecgrid.ErrNotFound:       http.StatusNotFound,
+		ecgrid.ErrTimeout:        http.StatusGatewayTimeout,
+		ecgrid.ErrUnreachable:    http.StatusServiceUnavailable,
+		ecgrid.ErrBadAnswer:      http.StatusBadGateway,
+		ecgrid.ErrServerFault:    http.StatusBadGateway,
+		ecgrid.ErrFault:          http.StatusBadGateway,
+		ecgrid.ErrEmptyResult:    http.StatusBadGateway,
+		ecgrid.ErrSessionExpired: http.StatusBadGateway,
 	} {
 		wrapped := opError("UserGetAPIKey", err)
 		if status, message, ok := Describe(wrapped); status != want || !ok || message == "" {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // about is less by two seconds at most: what calls take is off, then it is cut to
@@ -62,7 +62,7 @@ func TestScheduledRoleRotation(t *testing.T) {
 			changes(v, 1)
 		}},
 		"failing all through its window": {nightly, func(v env) {
-			v.f.failWith("GenerateAPIKey", ecgridapi.ErrAccessDenied)
+			v.f.failWith("GenerateAPIKey", ecgrid.ErrAccessDenied)
 			ticks(v.T, v.e, v.storage, 5*time.Hour)
 			v.f.failWith("GenerateAPIKey", nil)
 			ticks(v.T, v.e, v.storage, 20*time.Hour)
@@ -74,7 +74,7 @@ func TestScheduledRoleRotation(t *testing.T) {
 			changes(v, 1)
 		}},
 		"failures back off": {hourly, func(v env) {
-			v.f.failWith("GenerateAPIKey", ecgridapi.ErrAccessDenied)
+			v.f.failWith("GenerateAPIKey", ecgrid.ErrAccessDenied)
 			ticks(v.T, v.e, v.storage, 7*time.Hour)
 			if n := v.f.count("GenerateAPIKey"); n < 8 || n > 13 {
 				v.Errorf("%d tries in six hours", n)
@@ -120,7 +120,7 @@ func TestScheduledRoleRotation(t *testing.T) {
 			}
 		}},
 		"answer lost": {hourly, func(v env) {
-			v.f.loses("GenerateAPIKey", ecgridapi.ErrTimeout)
+			v.f.loses("GenerateAPIKey", ecgrid.ErrTimeout)
 			ticks(v.T, v.e, v.storage, 100*time.Minute)
 			changes(v, 1)
 			if r := role(v); r.LastError != "" || r.Last.IsZero() {
@@ -128,10 +128,10 @@ func TestScheduledRoleRotation(t *testing.T) {
 			}
 		}},
 		"answer lost, and the way to ask": {hourly, func(v env) {
-			v.f.loses("GenerateAPIKey", ecgridapi.ErrTimeout)
+			v.f.loses("GenerateAPIKey", ecgrid.ErrTimeout)
 			v.f.whenever(func(op string) {
 				if op == "GenerateAPIKey" {
-					v.f.failWith("UserGetAPIKey", ecgridapi.ErrUnreachable)
+					v.f.failWith("UserGetAPIKey", ecgrid.ErrUnreachable)
 				}
 			})
 			ticks(v.T, v.e, v.storage, 80*time.Minute)
@@ -282,11 +282,11 @@ func TestHopelessRound(t *testing.T) {
 		kind  error
 		tried int // of three roles
 	}{
-		"unreachable":   {"Login", ecgridapi.ErrUnreachable, 1},
-		"too slow":      {"UserGetAPIKey", ecgridapi.ErrTimeout, 1},
-		"login refused": {"Login", ecgridapi.ErrAuthentication, 1},
-		"denied":        {"GenerateAPIKey", ecgridapi.ErrAccessDenied, 3},
-		"nonsense":      {"GenerateAPIKey", ecgridapi.ErrServerFault, 3},
+		"unreachable":   {"Login", ecgrid.ErrUnreachable, 1},
+		"too slow":      {"UserGetAPIKey", ecgrid.ErrTimeout, 1},
+		"login refused": {"Login", ecgrid.ErrAuthentication, 1},
+		"denied":        {"GenerateAPIKey", ecgrid.ErrAccessDenied, 3},
+		"nonsense":      {"GenerateAPIKey", ecgrid.ErrServerFault, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -7,7 +7,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // process is all that one process of the plugin touches: storage and ECGrid. Each
@@ -15,7 +15,7 @@ import (
 // says what becomes of a step: an error is the operation's, and at may block.
 type process struct {
 	logical.Storage
-	ECGrid
+	ecgrid.Client
 	at func(step) error
 }
 
@@ -27,9 +27,9 @@ type step struct {
 
 // start gives a new process of the mount in storage.
 func start(f *fakeECGrid, storage logical.Storage, at func(step) error) (*Engine, *process) {
-	p := &process{Storage: storage, ECGrid: f, at: at}
+	p := &process{Storage: storage, Client: f, at: at}
 	e := testEngine(f)
-	e.Connect = func(ecgridapi.Endpoint) (ECGrid, error) { return p, nil }
+	e.Connect = func(ecgrid.Endpoint) (ecgrid.Client, error) { return p, nil }
 	return e, p
 }
 
@@ -68,27 +68,27 @@ func (p *process) Delete(ctx context.Context, key string) error {
 }
 
 func (p *process) Login(ctx context.Context, name, password string) (string, error) {
-	return stepped(p, step{op: "Login", ecgrid: true}, func() (string, error) { return p.ECGrid.Login(ctx, name, password) })
+	return stepped(p, step{op: "Login", ecgrid: true}, func() (string, error) { return p.Client.Login(ctx, name, password) })
 }
 
 func (p *process) Logout(ctx context.Context, id string) error {
-	return steppedErr(p, step{op: "Logout", ecgrid: true}, func() error { return p.ECGrid.Logout(ctx, id) })
+	return steppedErr(p, step{op: "Logout", ecgrid: true}, func() error { return p.Client.Logout(ctx, id) })
 }
 
-func (p *process) WhoAmI(ctx context.Context, id string) (ecgridapi.Session, error) {
-	return stepped(p, step{op: "WhoAmI", ecgrid: true}, func() (ecgridapi.Session, error) { return p.ECGrid.WhoAmI(ctx, id) })
+func (p *process) WhoAmI(ctx context.Context, id string) (ecgrid.Session, error) {
+	return stepped(p, step{op: "WhoAmI", ecgrid: true}, func() (ecgrid.Session, error) { return p.Client.WhoAmI(ctx, id) })
 }
 
 func (p *process) UserGetAPIKey(ctx context.Context, id string, userID int32) (string, error) {
-	return stepped(p, step{op: "UserGetAPIKey", ecgrid: true}, func() (string, error) { return p.ECGrid.UserGetAPIKey(ctx, id, userID) })
+	return stepped(p, step{op: "UserGetAPIKey", ecgrid: true}, func() (string, error) { return p.Client.UserGetAPIKey(ctx, id, userID) })
 }
 
 func (p *process) GenerateAPIKey(ctx context.Context, id string, userID int32) (string, error) {
-	return stepped(p, step{op: "GenerateAPIKey", ecgrid: true}, func() (string, error) { return p.ECGrid.GenerateAPIKey(ctx, id, userID) })
+	return stepped(p, step{op: "GenerateAPIKey", ecgrid: true}, func() (string, error) { return p.Client.GenerateAPIKey(ctx, id, userID) })
 }
 
 func (p *process) ChangePassword(ctx context.Context, id, old, new string) error {
-	return steppedErr(p, step{op: "ChangePassword", ecgrid: true}, func() error { return p.ECGrid.ChangePassword(ctx, id, old, new) })
+	return steppedErr(p, step{op: "ChangePassword", ecgrid: true}, func() error { return p.Client.ChangePassword(ctx, id, old, new) })
 }
 
 // trouble breaks the nth step, counted from 1: the process is killed there, or the
@@ -124,8 +124,8 @@ func (b *trouble) at(s step) error {
 	case killed:
 		<-b.buried
 		return errKilled
-	case failed && s.op == "UserGetAPIKey" && b.kind == ecgridapi.ErrEmptyResult:
-		return opError(s.op, ecgridapi.ErrBadAnswer) // an empty result there is a user without a key
+	case failed && s.op == "UserGetAPIKey" && b.kind == ecgrid.ErrEmptyResult:
+		return opError(s.op, ecgrid.ErrBadAnswer) // an empty result there is a user without a key
 	case failed && s.ecgrid:
 		return opError(s.op, b.kind)
 	case failed:
@@ -182,6 +182,6 @@ func troubles() map[string]func(nth int) *trouble {
 
 // inDoubt are the failures after which a change may have been made.
 var inDoubt = []error{
-	ecgridapi.ErrTimeout, ecgridapi.ErrUnreachable, ecgridapi.ErrBadAnswer,
-	ecgridapi.ErrEmptyResult, ecgridapi.ErrServerFault, ecgridapi.ErrFault,
+	ecgrid.ErrTimeout, ecgrid.ErrUnreachable, ecgrid.ErrBadAnswer,
+	ecgrid.ErrEmptyResult, ecgrid.ErrServerFault, ecgrid.ErrFault,
 }

@@ -159,7 +159,7 @@ func (w *world) fingerprint(key string) string {
 func (w *world) start() {
 	l := &life{dead: make(chan struct{}), buried: make(chan struct{}), rotating: map[int32]int{}}
 	l.Engine, l.process = start(w.f, w.raw, func(s step) error { return w.step(l, s) })
-	l.ECGrid = asLife{w.f, l}
+	l.Client = asLife{w.f, l}
 	salted(w.T, l.Engine, w.raw)
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 func TestRolePatch(t *testing.T) {
@@ -194,7 +194,7 @@ func TestRoleOfTheConfigsOwnUser(t *testing.T) {
 		"on revoke":                {RolePatch{UserID: ptr(int32(100)), RotateOnRevoke: ptr(true)}, nil, ErrOwnKey},
 		"on schedule":              {RolePatch{UserID: ptr(int32(100)), Schedule: SchedulePatch{Period: ptr(time.Hour)}}, nil, ErrOwnKey},
 		"another user":             {RolePatch{UserID: ptr(int32(5001)), RotateOnRevoke: ptr(true)}, nil, nil},
-		"ECGrid does not say whom": {RolePatch{UserID: ptr(int32(5001)), RotateOnRevoke: ptr(true)}, ecgridapi.ErrUnreachable, ecgridapi.ErrUnreachable},
+		"ECGrid does not say whom": {RolePatch{UserID: ptr(int32(5001)), RotateOnRevoke: ptr(true)}, ecgrid.ErrUnreachable, ecgrid.ErrUnreachable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

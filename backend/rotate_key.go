@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"golang.org/x/sync/semaphore"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // userLocks are stripes, one to a user: what replaces a user's key, and what
@@ -139,7 +139,7 @@ func (k *keys) generate(ctx context.Context, userID int32) (err error) {
 	defer Recovered(k.log, &err)
 	var result error
 	err = k.session.use(ctx, func(ctx context.Context, sessionID string) error {
-		_, result = k.ecgrid.GenerateAPIKey(ctx, sessionID, userID)
+		_, result = k.client.GenerateAPIKey(ctx, sessionID, userID)
 		return nil
 	})
 	return errors.Join(err, result)
@@ -148,7 +148,7 @@ func (k *keys) generate(ctx context.Context, userID int32) (err error) {
 // surelyNotDone tells a change that ECGrid did not make: nothing was sent, or it
 // refused. After anything else it may have been made.
 func surelyNotDone(err error) bool {
-	var failed *ecgridapi.Error
+	var failed *ecgrid.Error
 	if !errors.As(err, &failed) {
 		return !errors.Is(err, ErrPanic) // it never came to the call
 	}
@@ -158,10 +158,10 @@ func surelyNotDone(err error) bool {
 // refusedUnmade are the faults that leave no doubt. A fault without a known meaning
 // does.
 var refusedUnmade = []error{
-	ecgridapi.ErrAccessDenied,
-	ecgridapi.ErrAuthentication,
-	ecgridapi.ErrNotFound,
-	ecgridapi.ErrSessionExpired,
+	ecgrid.ErrAccessDenied,
+	ecgrid.ErrAuthentication,
+	ecgrid.ErrNotFound,
+	ecgrid.ErrSessionExpired,
 }
 
 // forget makes reads from now on ask ECGrid anew: neither the cache nor a call
@@ -200,7 +200,7 @@ func (a *account) refuseOwnUser(ctx context.Context, userID int32) error {
 		ctx, cancel := context.WithTimeout(ctx, a.config.requestDeadline())
 		defer cancel()
 		err := a.session.use(ctx, func(ctx context.Context, sessionID string) error {
-			me, err := a.ecgrid.WhoAmI(ctx, sessionID)
+			me, err := a.client.WhoAmI(ctx, sessionID)
 			own = me.UserID
 			return err
 		})

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 func TestRotateKey(t *testing.T) {
@@ -40,22 +40,22 @@ func TestRotateKey(t *testing.T) {
 	tests := map[string]test{
 		"a key":                 {userID: 5001, calls: 1, applied: 1, asked: 1},
 		"none yet":              {userID: 6000, calls: 1, applied: 1, asked: 1},
-		"no such user":          {userID: 9, want: ecgridapi.ErrNotFound, status: http.StatusNotFound, asked: 1},
-		"old key unknown":       {userID: 5001, setup: failing("UserGetAPIKey", ecgridapi.ErrTimeout), want: ecgridapi.ErrTimeout, status: http.StatusGatewayTimeout, asked: 1},
-		"denied":                {userID: 5001, setup: failing("GenerateAPIKey", ecgridapi.ErrAccessDenied), want: ecgridapi.ErrAccessDenied, status: http.StatusForbidden, calls: 1, asked: 1},
-		"refused":               {userID: 5001, setup: failing("GenerateAPIKey", ecgridapi.ErrAuthentication), want: ecgridapi.ErrAuthentication, status: http.StatusForbidden, calls: 1, asked: 1},
-		"user gone":             {userID: 5001, setup: failing("GenerateAPIKey", ecgridapi.ErrNotFound), want: ecgridapi.ErrNotFound, status: http.StatusNotFound, calls: 1, asked: 1},
-		"session dead":          {userID: 5001, setup: failing("GenerateAPIKey", ecgridapi.ErrSessionExpired), want: ecgridapi.ErrSessionExpired, status: http.StatusBadGateway, calls: 1, asked: 1},
-		"none yet, lost":        {userID: 6000, setup: lost(ecgridapi.ErrTimeout), calls: 1, applied: 1, warned: true, asked: 2},
-		"none yet, not made":    {userID: 6000, setup: failing("GenerateAPIKey", ecgridapi.ErrTimeout), want: ecgridapi.ErrTimeout, status: http.StatusGatewayTimeout, calls: 1, asked: 2},
+		"no such user":          {userID: 9, want: ecgrid.ErrNotFound, status: http.StatusNotFound, asked: 1},
+		"old key unknown":       {userID: 5001, setup: failing("UserGetAPIKey", ecgrid.ErrTimeout), want: ecgrid.ErrTimeout, status: http.StatusGatewayTimeout, asked: 1},
+		"denied":                {userID: 5001, setup: failing("GenerateAPIKey", ecgrid.ErrAccessDenied), want: ecgrid.ErrAccessDenied, status: http.StatusForbidden, calls: 1, asked: 1},
+		"refused":               {userID: 5001, setup: failing("GenerateAPIKey", ecgrid.ErrAuthentication), want: ecgrid.ErrAuthentication, status: http.StatusForbidden, calls: 1, asked: 1},
+		"user gone":             {userID: 5001, setup: failing("GenerateAPIKey", ecgrid.ErrNotFound), want: ecgrid.ErrNotFound, status: http.StatusNotFound, calls: 1, asked: 1},
+		"session dead":          {userID: 5001, setup: failing("GenerateAPIKey", ecgrid.ErrSessionExpired), want: ecgrid.ErrSessionExpired, status: http.StatusBadGateway, calls: 1, asked: 1},
+		"none yet, lost":        {userID: 6000, setup: lost(ecgrid.ErrTimeout), calls: 1, applied: 1, warned: true, asked: 2},
+		"none yet, not made":    {userID: 6000, setup: failing("GenerateAPIKey", ecgrid.ErrTimeout), want: ecgrid.ErrTimeout, status: http.StatusGatewayTimeout, calls: 1, asked: 2},
 		"login refused":         {userID: 5001, setup: func(f *fakeECGrid) { f.password = "other" }, want: ErrLoginRefused, status: http.StatusBadRequest},
-		"user gone, then asked": {userID: 5001, setup: then(lost(ecgridapi.ErrTimeout), "UserGetAPIKey", ecgridapi.ErrNotFound), want: ErrOutcomeUnknown, status: http.StatusConflict, calls: 1, applied: 1, asked: 2},
+		"user gone, then asked": {userID: 5001, setup: then(lost(ecgrid.ErrTimeout), "UserGetAPIKey", ecgrid.ErrNotFound), want: ErrOutcomeUnknown, status: http.StatusConflict, calls: 1, applied: 1, asked: 2},
 	}
 	for _, kind := range inDoubt {
 		status, _, _ := Describe(kind)
 		tests[kind.Error()+", made"] = test{userID: 5001, setup: lost(kind), calls: 1, applied: 1, warned: true, asked: 2}
 		tests[kind.Error()+", not made"] = test{userID: 5001, setup: failing("GenerateAPIKey", kind), want: kind, status: status, calls: 1, asked: 2}
-		for _, second := range []error{ecgridapi.ErrTimeout, ecgridapi.ErrUnreachable, ecgridapi.ErrBadAnswer, ecgridapi.ErrServerFault, ecgridapi.ErrAccessDenied} {
+		for _, second := range []error{ecgrid.ErrTimeout, ecgrid.ErrUnreachable, ecgrid.ErrBadAnswer, ecgrid.ErrServerFault, ecgrid.ErrAccessDenied} {
 			name := kind.Error() + ", then " + second.Error()
 			tests[name+", made"] = test{userID: 5001, setup: then(lost(kind), "UserGetAPIKey", second), want: ErrOutcomeUnknown, status: http.StatusConflict, calls: 1, applied: 1, asked: 2}
 			tests[name+", not made"] = test{userID: 5001, setup: then(failing("GenerateAPIKey", kind), "UserGetAPIKey", second), want: ErrOutcomeUnknown, status: http.StatusConflict, calls: 1, asked: 2}
@@ -101,11 +101,11 @@ func TestRotateKeyNotSent(t *testing.T) {
 		_, raw := configured(t, f)
 		e, storage := start(f, raw, func(s step) error {
 			if s.op == "GenerateAPIKey" && !s.done {
-				return &ecgridapi.Error{Op: s.op, Kind: ecgridapi.ErrUnreachable}
+				return &ecgrid.Error{Op: s.op, Kind: ecgrid.ErrUnreachable}
 			}
 			return nil
 		})
-		if _, err := e.RotateKey(t.Context(), storage, 5001); !errors.Is(err, ecgridapi.ErrUnreachable) {
+		if _, err := e.RotateKey(t.Context(), storage, 5001); !errors.Is(err, ecgrid.ErrUnreachable) {
 			t.Errorf("got %v", err)
 		}
 		if f.count("UserGetAPIKey") != 1 || f.changed() != 0 {
@@ -122,8 +122,8 @@ func TestRotateOwnKey(t *testing.T) {
 		f.setKey(100, "api-key")
 		e, storage := configured(t, f, withAPIKey)
 		writeRole(t, e, storage, "own", RolePatch{UserID: ptr(int32(100))})
-		f.failWith("WhoAmI", ecgridapi.ErrUnreachable)
-		if _, err := e.RotateKey(t.Context(), storage, 5001); !errors.Is(err, ecgridapi.ErrUnreachable) {
+		f.failWith("WhoAmI", ecgrid.ErrUnreachable)
+		if _, err := e.RotateKey(t.Context(), storage, 5001); !errors.Is(err, ecgrid.ErrUnreachable) {
 			t.Errorf("whose the key is, is not known: %v", err)
 		}
 		f.failWith("WhoAmI", nil)
@@ -166,8 +166,8 @@ func TestReadAfterRotation(t *testing.T) {
 		"cached":                 {cache: time.Hour},
 		"asked, config written":  {rewrite: true},
 		"cached, config written": {cache: time.Hour, rewrite: true},
-		"asked, answer lost":     {lost: ecgridapi.ErrTimeout},
-		"cached, answer lost":    {cache: time.Hour, lost: ecgridapi.ErrTimeout},
+		"asked, answer lost":     {lost: ecgrid.ErrTimeout},
+		"cached, answer lost":    {cache: time.Hour, lost: ecgrid.ErrTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -250,7 +250,7 @@ func TestRotateKeyServerChanged(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake()
-				f.loses("GenerateAPIKey", ecgridapi.ErrTimeout)
+				f.loses("GenerateAPIKey", ecgrid.ErrTimeout)
 				e, storage := configured(t, f)
 				f.whenever(func(op string) {
 					if op == "GenerateAPIKey" {
@@ -316,7 +316,7 @@ func TestRotateKeyHangUp(t *testing.T) {
 		"while the key is asked": {"UserGetAPIKey", 0},
 		"while it is made":       {"GenerateAPIKey", 1},
 	} {
-		for _, lost := range []error{nil, ecgridapi.ErrTimeout} {
+		for _, lost := range []error{nil, ecgrid.ErrTimeout} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
@@ -444,8 +444,8 @@ func TestRotateRole(t *testing.T) {
 		if got := readRole(t, e, storage, "a"); got != r {
 			t.Errorf("%+v", got)
 		}
-		f.failWith("GenerateAPIKey", ecgridapi.ErrAccessDenied)
-		if _, err = e.RotateRole(t.Context(), storage, "a"); !errors.Is(err, ecgridapi.ErrAccessDenied) {
+		f.failWith("GenerateAPIKey", ecgrid.ErrAccessDenied)
+		if _, err = e.RotateRole(t.Context(), storage, "a"); !errors.Is(err, ecgrid.ErrAccessDenied) {
 			t.Errorf("got %v", err)
 		}
 		e.Close()

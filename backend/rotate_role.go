@@ -6,7 +6,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // RotateRole replaces the key of the role's user; the role's schedule counts from
@@ -118,6 +118,6 @@ func (e *Engine) replanned(old *Role) (Role, error) {
 // hopeless are the failures that the next role would meet too.
 var hopeless = []error{
 	ErrLoginRefused, ErrLoginPaused, ErrNotConfigured, ErrClosed,
-	ecgridapi.ErrUnreachable, ecgridapi.ErrTimeout,
+	ecgrid.ErrUnreachable, ecgrid.ErrTimeout,
 	context.Canceled, context.DeadlineExceeded,
 }

@@ -127,7 +127,7 @@ func (a *account) changePassword(ctx context.Context, password string) (err erro
 	defer cancel()
 	var result error
 	err = a.session.use(ctx, func(ctx context.Context, sessionID string) error {
-		result = a.ecgrid.ChangePassword(ctx, sessionID, a.config.Password, password)
+		result = a.client.ChangePassword(ctx, sessionID, a.config.Password, password)
 		return nil
 	})
 	return errors.Join(err, result)

@@ -16,7 +16,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 func storedConfig(t *testing.T, storage logical.Storage) Config {
@@ -196,11 +196,11 @@ func TestRotateRootFailures(t *testing.T) {
 		noted  bool
 	}{
 		"an api_key has no password":  {config: withAPIKey, want: ErrInvalid, status: http.StatusBadRequest},
-		"refused":                     {setup: func(f *fakeECGrid) { f.failWith("ChangePassword", ecgridapi.ErrAccessDenied) }, want: ecgridapi.ErrAccessDenied, status: http.StatusForbidden, sent: 1, noted: true},
+		"refused":                     {setup: func(f *fakeECGrid) { f.failWith("ChangePassword", ecgrid.ErrAccessDenied) }, want: ecgrid.ErrAccessDenied, status: http.StatusForbidden, sent: 1, noted: true},
 		"login refused":               {setup: func(f *fakeECGrid) { f.password = "other" }, want: ErrLoginRefused, status: http.StatusBadRequest, noted: true},
-		"unreachable":                 {setup: func(f *fakeECGrid) { f.failWith("Login", ecgridapi.ErrUnreachable) }, want: ecgridapi.ErrUnreachable, status: http.StatusServiceUnavailable, noted: true},
-		"a fault, surely not made":    {setup: func(f *fakeECGrid) { f.failWith("ChangePassword", ecgridapi.ErrFault) }, want: ecgridapi.ErrFault, status: http.StatusBadGateway, sent: 1, noted: true},
-		"too slow, surely not made":   {setup: func(f *fakeECGrid) { f.failWith("ChangePassword", ecgridapi.ErrTimeout) }, want: ecgridapi.ErrTimeout, status: http.StatusGatewayTimeout, sent: 1, noted: true},
+		"unreachable":                 {setup: func(f *fakeECGrid) { f.failWith("Login", ecgrid.ErrUnreachable) }, want: ecgrid.ErrUnreachable, status: http.StatusServiceUnavailable, noted: true},
+		"a fault, surely not made":    {setup: func(f *fakeECGrid) { f.failWith("ChangePassword", ecgrid.ErrFault) }, want: ecgrid.ErrFault, status: http.StatusBadGateway, sent: 1, noted: true},
+		"too slow, surely not made":   {setup: func(f *fakeECGrid) { f.failWith("ChangePassword", ecgrid.ErrTimeout) }, want: ecgrid.ErrTimeout, status: http.StatusGatewayTimeout, sent: 1, noted: true},
 		"a policy that does not hold": {config: func(c *Config) { c.PasswordPolicy = "p" }, setup: func(f *fakeECGrid) { f.policy = "weak" }, want: ErrInvalid, status: http.StatusBadRequest, noted: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -277,7 +277,7 @@ func TestBothPasswordsRefused(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake()
 				e, storage := configured(t, f)
-				f.failWith("ChangePassword", ecgridapi.ErrTimeout)
+				f.failWith("ChangePassword", ecgrid.ErrTimeout)
 				f.whenever(func(op string) {
 					if op == "ChangePassword" {
 						f.set(func() { f.password = "third" })
@@ -325,7 +325,7 @@ func TestBothPasswordsRefused(t *testing.T) {
 // What cannot be found out stays in the write-ahead log, also over a restart.
 func TestOutcomeUnknownForNow(t *testing.T) {
 	t.Parallel()
-	for _, down := range []error{ecgridapi.ErrUnreachable, ecgridapi.ErrTimeout, ecgridapi.ErrServerFault, ecgridapi.ErrBadAnswer, ecgridapi.ErrEmptyResult} {
+	for _, down := range []error{ecgrid.ErrUnreachable, ecgrid.ErrTimeout, ecgrid.ErrServerFault, ecgrid.ErrBadAnswer, ecgrid.ErrEmptyResult} {
 		for _, made := range []bool{true, false} {
 			t.Run(down.Error(), func(t *testing.T) {
 				t.Parallel()
@@ -494,7 +494,7 @@ func TestMootWAL(t *testing.T) {
 func TestAllAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, idle := range map[string]time.Duration{"session kept": time.Minute, "session not kept": 0} {
-		for _, lost := range []error{nil, ecgridapi.ErrTimeout} {
+		for _, lost := range []error{nil, ecgrid.ErrTimeout} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
@@ -876,9 +876,9 @@ func TestScheduledRotateRootBacksOff(t *testing.T) {
 		kind error
 		most int // calls of op in six hours
 	}{
-		"refused":       {"ChangePassword", ecgridapi.ErrAccessDenied, 12},
-		"unreachable":   {"Login", ecgridapi.ErrUnreachable, 12},
-		"login refused": {"Login", ecgridapi.ErrAuthentication, 12},
+		"refused":       {"ChangePassword", ecgrid.ErrAccessDenied, 12},
+		"unreachable":   {"Login", ecgrid.ErrUnreachable, 12},
+		"login refused": {"Login", ecgrid.ErrAuthentication, 12},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

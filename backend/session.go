@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 const (
@@ -35,7 +35,7 @@ var errSessionClosed = errors.New("the config was replaced")
 // opened when a request needs it and logged out when none has for a while:
 // ECGrid allows about 5 open sessions a user and never closes them dependably.
 type session struct {
-	ecgrid ECGrid
+	client ecgrid.Client
 	config Config
 	clock  Clock
 	log    hclog.Logger
@@ -54,9 +54,9 @@ type session struct {
 	loginBegan time.Time // the last one
 }
 
-func newSession(ecgrid ECGrid, config Config, clock Clock, log hclog.Logger) *session {
+func newSession(client ecgrid.Client, config Config, clock Clock, log hclog.Logger) *session {
 	return &session{
-		ecgrid:   ecgrid,
+		client:   client,
 		config:   config,
 		clock:    clock,
 		log:      log,
@@ -78,10 +78,10 @@ func (s *session) use(ctx context.Context, call func(ctx context.Context, sessio
 	if !dead {
 		return err
 	}
-	if dead, err = s.tryOnce(ctx, call); !dead || errors.Is(err, ecgridapi.ErrServerFault) {
+	if dead, err = s.tryOnce(ctx, call); !dead || errors.Is(err, ecgrid.ErrServerFault) {
 		return err
 	}
-	return ecgridapi.ErrSessionExpired // a fault of a dead session says nothing else
+	return ecgrid.ErrSessionExpired // a fault of a dead session says nothing else
 }
 
 // tryOnce runs call with the shared session, and drops that where it is dead.
@@ -100,7 +100,7 @@ func (s *session) tryOnce(ctx context.Context, call func(context.Context, string
 // useAPIKey has no session to replace: a dead key is the credential refused.
 func (s *session) useAPIKey(ctx context.Context, call func(ctx context.Context, sessionID string) error) error {
 	dead, err := s.judge(ctx, s.config.APIKey, s.limited(ctx, s.config.APIKey, call))
-	if dead && !errors.Is(err, ecgridapi.ErrServerFault) {
+	if dead && !errors.Is(err, ecgrid.ErrServerFault) {
 		return fmt.Errorf("%w (api_key)", ErrLoginRefused)
 	}
 	return err
@@ -119,7 +119,7 @@ func (s *session) verify(ctx context.Context) error {
 
 // whoAmI tells whether a session, or an API key, is alive.
 func (s *session) whoAmI(ctx context.Context, sessionID string) error {
-	_, err := s.ecgrid.WhoAmI(ctx, sessionID)
+	_, err := s.client.WhoAmI(ctx, sessionID)
 	return err
 }
 
@@ -135,11 +135,11 @@ func (s *session) limited(ctx context.Context, id string, call func(context.Cont
 // suspicious are the failures that could mean a dead session: which of them
 // ECGrid really sends is not documented.
 var suspicious = []error{
-	ecgridapi.ErrAuthentication,
-	ecgridapi.ErrAccessDenied,
-	ecgridapi.ErrNotFound,
-	ecgridapi.ErrFault,
-	ecgridapi.ErrServerFault,
+	ecgrid.ErrAuthentication,
+	ecgrid.ErrAccessDenied,
+	ecgrid.ErrNotFound,
+	ecgrid.ErrFault,
+	ecgrid.ErrServerFault,
 }
 
 // judge tells whether a call failed because its session is dead. Where the failure
@@ -147,7 +147,7 @@ var suspicious = []error{
 // changing egress address that one is dead too. The error is the call's, or
 // WhoAmI's where that gave no verdict: then the call's own fault proves nothing.
 func (s *session) judge(ctx context.Context, id string, err error) (dead bool, _ error) {
-	if errors.Is(err, ecgridapi.ErrSessionExpired) {
+	if errors.Is(err, ecgrid.ErrSessionExpired) {
 		return true, err
 	}
 	if !isAny(err, suspicious) {
@@ -166,23 +166,23 @@ func (s *session) judge(ctx context.Context, id string, err error) (dead bool, _
 
 // faultless are the answers of WhoAmI that blame nobody. Together with a call that
 // failed too they are a dead session on a server that does not say so.
-var faultless = []error{ecgridapi.ErrServerFault, ecgridapi.ErrEmptyResult}
+var faultless = []error{ecgrid.ErrServerFault, ecgrid.ErrEmptyResult}
 
 // isRefusal tells a fault that blames the credential or the SessionID from one
 // that blames ECGrid or the way there.
 func isRefusal(err error) bool {
 	return isAny(err, []error{
-		ecgridapi.ErrAuthentication,
-		ecgridapi.ErrAccessDenied,
-		ecgridapi.ErrNotFound,
-		ecgridapi.ErrFault,
-		ecgridapi.ErrSessionExpired,
+		ecgrid.ErrAuthentication,
+		ecgrid.ErrAccessDenied,
+		ecgrid.ErrNotFound,
+		ecgrid.ErrFault,
+		ecgrid.ErrSessionExpired,
 	})
 }
 
 // wasSent tells a call that ECGrid may have carried out.
 func wasSent(err error) bool {
-	var failed *ecgridapi.Error
+	var failed *ecgrid.Error
 	return errors.As(err, &failed) && failed.Sent
 }
 
@@ -280,7 +280,7 @@ func (s *session) abandonLogin() error {
 		s.pause.doubtful(now)
 		s.loginBegan = time.Time{} // once, whoever else waits for it
 	}
-	return &ecgridapi.Error{Op: "Login", Kind: ecgridapi.ErrTimeout, Sent: true}
+	return &ecgrid.Error{Op: "Login", Kind: ecgrid.ErrTimeout, Sent: true}
 }
 
 // login opens the session unless there is one by now. It runs under singleflight.
@@ -292,7 +292,7 @@ func (s *session) login() (_ any, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), loginTimeout)
 	defer cancel()
-	id, err = s.ecgrid.Login(ctx, s.config.Username, s.config.Password)
+	id, err = s.client.Login(ctx, s.config.Username, s.config.Password)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -422,7 +422,7 @@ func (s *session) logout(id string) {
 	defer Recovered(s.log, &err)
 	ctx, cancel := context.WithTimeout(context.Background(), logoutTimeout)
 	defer cancel()
-	if err = s.ecgrid.Logout(ctx, id); err != nil && !isRefusal(err) {
+	if err = s.client.Logout(ctx, id); err != nil && !isRefusal(err) {
 		s.log.Warn("a session could not be logged out and may stay open at ECGrid", "username", s.config.Username, "error", err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 func testSession(f *fakeECGrid, change ...func(*Config)) *session {
@@ -107,8 +107,8 @@ func TestNoIdleLogoutUnderARequest(t *testing.T) {
 func TestDeadSessionIsReplaced(t *testing.T) {
 	t.Parallel()
 	for _, dead := range []error{
-		ecgridapi.ErrSessionExpired, ecgridapi.ErrAuthentication, ecgridapi.ErrAccessDenied,
-		ecgridapi.ErrNotFound, ecgridapi.ErrFault, ecgridapi.ErrServerFault,
+		ecgrid.ErrSessionExpired, ecgrid.ErrAuthentication, ecgrid.ErrAccessDenied,
+		ecgrid.ErrNotFound, ecgrid.ErrFault, ecgrid.ErrServerFault,
 	} {
 		t.Run(dead.Error(), func(t *testing.T) {
 			t.Parallel()
@@ -169,9 +169,9 @@ func TestProbeWithoutAnswer(t *testing.T) {
 		if err := get(s, f); err != nil {
 			t.Fatal(err)
 		}
-		f.failWith("UserGetAPIKey", ecgridapi.ErrAccessDenied)
-		f.failWith("WhoAmI", ecgridapi.ErrUnreachable)
-		if err := get(s, f); !errors.Is(err, ecgridapi.ErrUnreachable) || errors.Is(err, ecgridapi.ErrAccessDenied) {
+		f.failWith("UserGetAPIKey", ecgrid.ErrAccessDenied)
+		f.failWith("WhoAmI", ecgrid.ErrUnreachable)
+		if err := get(s, f); !errors.Is(err, ecgrid.ErrUnreachable) || errors.Is(err, ecgrid.ErrAccessDenied) {
 			t.Errorf("got %v", err)
 		}
 		time.Sleep(2 * time.Minute)
@@ -280,8 +280,8 @@ func TestRefusedLoginPauses(t *testing.T) {
 func TestFailedLoginThatIsNoRefusal(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []error{
-		ecgridapi.ErrServerFault, ecgridapi.ErrUnreachable, ecgridapi.ErrTimeout,
-		ecgridapi.ErrBadAnswer, ecgridapi.ErrEmptyResult,
+		ecgrid.ErrServerFault, ecgrid.ErrUnreachable, ecgrid.ErrTimeout,
+		ecgrid.ErrBadAnswer, ecgrid.ErrEmptyResult,
 	} {
 		t.Run(fault.Error(), func(t *testing.T) {
 			t.Parallel()
@@ -388,11 +388,11 @@ func TestAPIKeyNeedsNoSession(t *testing.T) {
 		if err := get(s, f); err != nil {
 			t.Fatal(err)
 		}
-		f.failWith("UserGetAPIKey", ecgridapi.ErrAccessDenied)
-		if err := get(s, f); !errors.Is(err, ecgridapi.ErrAccessDenied) {
+		f.failWith("UserGetAPIKey", ecgrid.ErrAccessDenied)
+		if err := get(s, f); !errors.Is(err, ecgrid.ErrAccessDenied) {
 			t.Errorf("a live key: %v", err)
 		}
-		f.failWith("WhoAmI", ecgridapi.ErrAuthentication)
+		f.failWith("WhoAmI", ecgrid.ErrAuthentication)
 		if err := get(s, f); !errors.Is(err, ErrLoginRefused) {
 			t.Errorf("a dead key: %v", err)
 		}
@@ -482,13 +482,13 @@ func TestLoginThatOutlastsClose(t *testing.T) {
 // fault says nothing about the user.
 func TestSessionsDeadOnArrival(t *testing.T) {
 	t.Parallel()
-	for _, dead := range []error{ecgridapi.ErrAuthentication, ecgridapi.ErrAccessDenied, ecgridapi.ErrNotFound} {
+	for _, dead := range []error{ecgrid.ErrAuthentication, ecgrid.ErrAccessDenied, ecgrid.ErrNotFound} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFake()
 			f.dead = dead
 			s := testSession(f)
 			f.set(func() { f.during = func(op string) { f.killSessions() } })
-			if err := get(s, f); !errors.Is(err, ecgridapi.ErrSessionExpired) || errors.Is(err, dead) {
+			if err := get(s, f); !errors.Is(err, ecgrid.ErrSessionExpired) || errors.Is(err, dead) {
 				t.Errorf("%v: got %v", dead, err)
 			}
 			if f.count("Login") != 2 {
@@ -507,7 +507,7 @@ func TestSlowLogin(t *testing.T) {
 		f := newFake()
 		f.latency = 40 * time.Second
 		s := testSession(f)
-		if err := get(s, f); !errors.Is(err, ecgridapi.ErrTimeout) {
+		if err := get(s, f); !errors.Is(err, ecgrid.ErrTimeout) {
 			t.Errorf("got %v", err)
 		}
 		f.set(func() { f.latency = time.Millisecond })
@@ -533,7 +533,7 @@ func TestSlowLoginsPause(t *testing.T) {
 		f.latency = 50 * time.Second
 		s := testSession(f)
 		for range 10 {
-			if err := get(s, f); !errors.Is(err, ecgridapi.ErrTimeout) && !errors.Is(err, ErrLoginPaused) {
+			if err := get(s, f); !errors.Is(err, ecgrid.ErrTimeout) && !errors.Is(err, ErrLoginPaused) {
 				t.Errorf("got %v", err)
 			}
 		}
@@ -552,7 +552,7 @@ func TestSlowLoginsPause(t *testing.T) {
 // leave a session open.
 func TestDoubtfulLoginsPause(t *testing.T) {
 	t.Parallel()
-	for _, fault := range []error{ecgridapi.ErrServerFault, ecgridapi.ErrBadAnswer, ecgridapi.ErrEmptyResult, ecgridapi.ErrTimeout} {
+	for _, fault := range []error{ecgrid.ErrServerFault, ecgrid.ErrBadAnswer, ecgrid.ErrEmptyResult, ecgrid.ErrTimeout} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFake()
 			f.failWith("Login", fault)
@@ -587,7 +587,7 @@ func TestOneSlowLoginCountsOnce(t *testing.T) {
 		f.latency = 40 * time.Second
 		s := testSession(f)
 		atOnce(20, func(int) {
-			if err := get(s, f); !errors.Is(err, ecgridapi.ErrTimeout) {
+			if err := get(s, f); !errors.Is(err, ecgrid.ErrTimeout) {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -6,21 +6,21 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // Status is one live look at ECGrid with the stored login.
 type Status struct {
 	URL        string
 	AuthMethod string
-	Session    ecgridapi.Session
+	Session    ecgrid.Session
 }
 
 // Status asks ECGrid who the stored login is.
 func (e *Engine) Status(ctx context.Context, storage logical.Storage) (Status, error) {
 	var status Status
 	err := e.ask(ctx, storage, func(ctx context.Context, a *account, sessionID string) error {
-		session, err := a.ecgrid.WhoAmI(ctx, sessionID)
+		session, err := a.client.WhoAmI(ctx, sessionID)
 		status = Status{URL: a.config.URL, AuthMethod: a.config.AuthMethod(), Session: session}
 		return err
 	})
@@ -36,8 +36,8 @@ func (e *Engine) ask(ctx context.Context, storage logical.Storage, call func(con
 			return call(ctx, a, sessionID)
 		})
 	})
-	if errors.Is(err, ecgridapi.ErrNotFound) {
-		return ecgridapi.ErrFault // nothing was asked for that could be missing
+	if errors.Is(err, ecgrid.ErrNotFound) {
+		return ecgrid.ErrFault // nothing was asked for that could be missing
 	}
 	return err
 }

@@ -16,8 +16,8 @@ import (
 
 	ecgrid "vault-plugin-ecgrid"
 	"vault-plugin-ecgrid/backend"
-	"vault-plugin-ecgrid/internal/ecgridapi"
-	"vault-plugin-ecgrid/internal/ecgridos"
+	api "vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/ecgrid/soap"
 )
 
 // Set by the linker. The version has to be vX.Y.Z, and the one it is registered with.
@@ -44,7 +44,7 @@ func serve() int {
 	p := &ecgrid.Plugin{
 		Version: version,
 		Commit:  commit,
-		Connect: func(e ecgridapi.Endpoint) (backend.ECGrid, error) { return ecgridos.Connect(e) },
+		Connect: func(e api.Endpoint) (api.Client, error) { return soap.Connect(e) },
 		Clock:   backend.SystemClock{},
 		Random:  rand.Reader,
 	}

@@ -7,16 +7,16 @@ import (
 	"time"
 
 	"vault-plugin-ecgrid/internal/simulator"
-	"vault-plugin-ecgrid/internal/wsdltypes"
+	"vault-plugin-ecgrid/internal/wsdltest"
 )
 
-func vendor(t *testing.T) *wsdltypes.Schema {
+func vendor(t *testing.T) *wsdltest.Schema {
 	t.Helper()
-	path, ok := wsdltypes.VendorPath()
+	path, ok := wsdltest.VendorPath()
 	if !ok {
-		t.Skipf("the vendor's WSDL, %s, is not above this directory, and ECGRID_WSDL names no file", wsdltypes.VendorFile)
+		t.Skipf("the vendor's WSDL, %s, is not above this directory, and ECGRID_WSDL names no file", wsdltest.VendorFile)
 	}
-	schema, err := wsdltypes.Load(path)
+	schema, err := wsdltest.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +27,7 @@ func vendor(t *testing.T) *wsdltypes.Schema {
 func TestOwnWSDLIsPartOfTheVendors(t *testing.T) {
 	t.Parallel()
 	theirs := vendor(t)
-	ours, err := wsdltypes.Parse(bytes.NewReader(simulator.WSDL("http://sim.test/")))
+	ours, err := wsdltest.Parse(bytes.NewReader(simulator.WSDL("http://sim.test/")))
 	if err != nil {
 		t.Fatal(err)
 	}

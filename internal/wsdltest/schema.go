@@ -1,10 +1,10 @@
-// Package wsdltypes holds SOAP messages and WSDLs against a WSDL: the vendor's,
+// Package wsdltest holds SOAP messages and WSDLs against a WSDL: the vendor's,
 // which the repository holds no copy of. It serves tests only.
 //
 // It knows the part of XML Schema that .NET's .asmx services use: sequences of
 // elements, enumerations, and the simple types int, short, long, unsignedByte,
 // float, double, decimal, boolean, dateTime and base64Binary.
-package wsdltypes
+package wsdltest
 
 import (
 	"encoding/xml"

@@ -1,4 +1,4 @@
-package ecgridos
+package soap
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 func TestEscaping(t *testing.T) {
@@ -108,7 +108,7 @@ func TestEmptyResults(t *testing.T) {
 						t.Errorf("got %v, %v", got, err)
 					}
 				default:
-					if e := wantFailure(t, err, ecgridapi.ErrEmptyResult); e.Op != op.name || !e.Sent {
+					if e := wantFailure(t, err, ecgrid.ErrEmptyResult); e.Op != op.name || !e.Sent {
 						t.Errorf("got %+v", e)
 					}
 					if got != nil && !reflect.ValueOf(got).IsZero() {
@@ -124,8 +124,8 @@ func TestChangePasswordAnswers(t *testing.T) {
 	t.Parallel()
 	for text, kind := range map[string]error{
 		"true": nil, "1": nil, " true\n": nil,
-		"false": ecgridapi.ErrFault, "0": ecgridapi.ErrFault,
-		"": ecgridapi.ErrBadAnswer, "True": ecgridapi.ErrBadAnswer, "yes": ecgridapi.ErrBadAnswer, canaryUpstream: ecgridapi.ErrBadAnswer,
+		"false": ecgrid.ErrFault, "0": ecgrid.ErrFault,
+		"": ecgrid.ErrBadAnswer, "True": ecgrid.ErrBadAnswer, "yes": ecgrid.ErrBadAnswer, canaryUpstream: ecgrid.ErrBadAnswer,
 	} {
 		c := serve(t, answerWith(200, response("ChangePassword", "<ChangePasswordResult>"+text+"</ChangePasswordResult>")))
 		err := c.ChangePassword(t.Context(), canarySession, canaryPassword, "new")
@@ -247,7 +247,7 @@ func TestHostileAnswers(t *testing.T) {
 				strict(w, r)
 			})
 			_, err := c.Version(t.Context())
-			if e := wantFailure(t, err, ecgridapi.ErrBadAnswer); !e.Sent || e.Reason == "" {
+			if e := wantFailure(t, err, ecgrid.ErrBadAnswer); !e.Sent || e.Reason == "" {
 				t.Errorf("got %+v", e)
 			}
 			if got, err := c.Version(t.Context()); err != nil || got != "v4.1 (Build 472)" {
@@ -268,52 +268,52 @@ func TestRecords(t *testing.T) {
 		return head + value + tail
 	}
 	full := func(field, value string) string { return set(field, "<"+field+">"+value+"</"+field+">") }
-	but := func(change func(*ecgridapi.User)) ecgridapi.User {
+	but := func(change func(*ecgrid.User)) ecgrid.User {
 		u := jo
 		change(&u)
 		return u
 	}
 	for name, test := range map[string]struct {
 		record string
-		want   ecgridapi.User
+		want   ecgrid.User
 	}{
 		"whole":            {userInfo, jo},
 		"plus and space":   {full("UserID", "\n +5001 "), jo},
 		"zeros":            {full("NetworkID", "007"), jo},
-		"smallest":         {full("MailboxID", "-2147483648"), but(func(u *ecgridapi.User) { u.MailboxID = -2147483648 })},
-		"not locked":       {full("LockedOut", "0"), but(func(u *ecgridapi.User) { u.LockedOut = false })},
+		"smallest":         {full("MailboxID", "-2147483648"), but(func(u *ecgrid.User) { u.MailboxID = -2147483648 })},
+		"not locked":       {full("LockedOut", "0"), but(func(u *ecgrid.User) { u.LockedOut = false })},
 		"locked, 1":        {full("LockedOut", " 1 "), jo},
-		"nil locked":       {set("LockedOut", `<LockedOut xsi:nil="1"/>`), but(func(u *ecgridapi.User) { u.LockedOut = false })},
-		"no name":          {set("LoginName", ""), but(func(u *ecgridapi.User) { u.LoginName = "" })},
-		"nil name":         {set("LoginName", `<LoginName xsi:nil="true"/>`), but(func(u *ecgridapi.User) { u.LoginName = "" })},
-		"new status":       {full("Status", "Retired"), but(func(u *ecgridapi.User) { u.Status = "Retired" })},
+		"nil locked":       {set("LockedOut", `<LockedOut xsi:nil="1"/>`), but(func(u *ecgrid.User) { u.LockedOut = false })},
+		"no name":          {set("LoginName", ""), but(func(u *ecgrid.User) { u.LoginName = "" })},
+		"nil name":         {set("LoginName", `<LoginName xsi:nil="true"/>`), but(func(u *ecgrid.User) { u.LoginName = "" })},
+		"new status":       {full("Status", "Retired"), but(func(u *ecgrid.User) { u.Status = "Retired" })},
 		"space, status":    {full("Status", "\n\tActive "), jo},
 		"extra":            {userInfo + "<New><UserID>1</UserID></New><UserID xmlns='urn:x'>1</UserID>", jo},
 		"other order":      {"<LockedOut>true</LockedOut>" + set("LockedOut", ""), jo},
 		"any date":         {full("Created", canaryUpstream), jo},
-		"no user ID":       {set("UserID", ""), ecgridapi.User{}},
-		"nil user ID":      {set("UserID", `<UserID xsi:nil="true"/>`), ecgridapi.User{}},
-		"empty user ID":    {full("UserID", ""), ecgridapi.User{}},
-		"user ID twice":    {userInfo + "<UserID>5001</UserID>", ecgridapi.User{}},
-		"text as ID":       {full("UserID", canaryUpstream), ecgridapi.User{}},
-		"too large an ID":  {full("UserID", "2147483648"), ecgridapi.User{}},
-		"hexadecimal":      {full("UserID", "0x10"), ecgridapi.User{}},
-		"underscore":       {full("UserID", "5_001"), ecgridapi.User{}},
-		"float":            {full("UserID", "5001.0"), ecgridapi.User{}},
-		"two signs":        {full("UserID", "+-5"), ecgridapi.User{}},
-		"wide space":       {full("UserID", "\u00a05001"), ecgridapi.User{}},
-		"no network":       {set("NetworkID", ""), ecgridapi.User{}},
-		"no mailbox":       {set("MailboxID", ""), ecgridapi.User{}},
-		"neither":          {full("LockedOut", "maybe"), ecgridapi.User{}},
-		"element in field": {full("LoginName", "<b>jo</b>"), ecgridapi.User{}},
-		"text between":     {userInfo + canaryUpstream, ecgridapi.User{}},
+		"no user ID":       {set("UserID", ""), ecgrid.User{}},
+		"nil user ID":      {set("UserID", `<UserID xsi:nil="true"/>`), ecgrid.User{}},
+		"empty user ID":    {full("UserID", ""), ecgrid.User{}},
+		"user ID twice":    {userInfo + "<UserID>5001</UserID>", ecgrid.User{}},
+		"text as ID":       {full("UserID", canaryUpstream), ecgrid.User{}},
+		"too large an ID":  {full("UserID", "2147483648"), ecgrid.User{}},
+		"hexadecimal":      {full("UserID", "0x10"), ecgrid.User{}},
+		"underscore":       {full("UserID", "5_001"), ecgrid.User{}},
+		"float":            {full("UserID", "5001.0"), ecgrid.User{}},
+		"two signs":        {full("UserID", "+-5"), ecgrid.User{}},
+		"wide space":       {full("UserID", "\u00a05001"), ecgrid.User{}},
+		"no network":       {set("NetworkID", ""), ecgrid.User{}},
+		"no mailbox":       {set("MailboxID", ""), ecgrid.User{}},
+		"neither":          {full("LockedOut", "maybe"), ecgrid.User{}},
+		"element in field": {full("LoginName", "<b>jo</b>"), ecgrid.User{}},
+		"text between":     {userInfo + canaryUpstream, ecgrid.User{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := serve(t, answerWith(200, response("UserInfo", "<UserInfoResult>"+test.record+"</UserInfoResult>")))
 			got, err := c.UserInfo(t.Context(), canarySession, 5001)
-			if test.want == (ecgridapi.User{}) {
-				wantFailure(t, err, ecgridapi.ErrBadAnswer)
+			if test.want == (ecgrid.User{}) {
+				wantFailure(t, err, ecgrid.ErrBadAnswer)
 			} else if err != nil {
 				t.Error(err)
 			}
@@ -333,7 +333,7 @@ func TestSessionRecord(t *testing.T) {
 		for _, value := range []string{"", "<" + field + ">99999999999</" + field + ">"} {
 			c := serve(t, answerWith(200, response("WhoAmI", "<WhoAmIResult>"+head+value+tail+"</WhoAmIResult>")))
 			_, err := c.WhoAmI(t.Context(), canarySession)
-			wantFailure(t, err, ecgridapi.ErrBadAnswer)
+			wantFailure(t, err, ecgrid.ErrBadAnswer)
 		}
 	}
 	for _, short := range []string{"32768", "-32769"} {
@@ -365,7 +365,7 @@ func TestUserListAnswers(t *testing.T) {
 			c := serve(t, answerWith(200, response("UserList", "<UserListResult>"+test.list+"</UserListResult>")))
 			users, err := c.UserList(t.Context(), canarySession, "")
 			if test.want < 0 {
-				wantFailure(t, err, ecgridapi.ErrBadAnswer)
+				wantFailure(t, err, ecgrid.ErrBadAnswer)
 				if users != nil {
 					t.Error("half a list")
 				}
@@ -472,9 +472,9 @@ func FuzzAnswer(f *testing.F) {
 			var to result = &value[string]{parse: (*answer).string}
 			switch op {
 			case "UserInfo":
-				to = &value[ecgridapi.User]{parse: func(a *answer) (ecgridapi.User, error) { return readRecord(a, userFields) }}
+				to = &value[ecgrid.User]{parse: func(a *answer) (ecgrid.User, error) { return readRecord(a, userFields) }}
 			case "UserList":
-				to = &value[[]ecgridapi.User]{parse: (*answer).users}
+				to = &value[[]ecgrid.User]{parse: (*answer).users}
 			}
 			err := newAnswer(in).read(op, true, to)
 			in.release()
@@ -509,7 +509,7 @@ func BenchmarkParseUserList(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		in := newInput(strings.NewReader(body), maxList)
-		r := value[[]ecgridapi.User]{parse: (*answer).users}
+		r := value[[]ecgrid.User]{parse: (*answer).users}
 		if err := newAnswer(in).read("UserList", true, &r); err != nil || len(r.v) != n {
 			b.Fatal(len(r.v), err)
 		}

@@ -1,11 +1,11 @@
-package ecgridos
+package soap
 
 import (
 	"encoding/xml"
 	"strconv"
 	"strings"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // code is what ECGrid is known to put into a fault.
@@ -19,27 +19,27 @@ type code struct {
 
 // codes: the names of the newer documents, then RetCode of the WSDL.
 var codes = []code{
-	{"Authentication", -1, ecgridapi.ErrAuthentication},
-	{"Authorization", -1, ecgridapi.ErrAccessDenied},
-	{"ObjectNotFound", -1, ecgridapi.ErrNotFound},
-	{"InvalidParameter", -1, ecgridapi.ErrFault},
-	{"SystemError", -1, ecgridapi.ErrServerFault},
+	{"Authentication", -1, ecgrid.ErrAuthentication},
+	{"Authorization", -1, ecgrid.ErrAccessDenied},
+	{"ObjectNotFound", -1, ecgrid.ErrNotFound},
+	{"InvalidParameter", -1, ecgrid.ErrFault},
+	{"SystemError", -1, ecgrid.ErrServerFault},
 	// The one number that the documents name. RetCode would have it Duplicate,
 	// which no operation of ours can cause.
-	{"", 5, ecgridapi.ErrSessionExpired},
-	{"Unknown", -1, ecgridapi.ErrFault},
-	{"Success", 0, ecgridapi.ErrFault},
-	{"SessionTimeout", 1, ecgridapi.ErrSessionExpired},
-	{"AccessDenied", 2, ecgridapi.ErrAccessDenied},
-	{"NotFound", 3, ecgridapi.ErrNotFound},
-	{"InvalidID", 4, ecgridapi.ErrNotFound},
-	{"Duplicate", -1, ecgridapi.ErrFault},
-	{"IDExistsOnNetwork", 6, ecgridapi.ErrFault},
-	{"InvalidDataType", 7, ecgridapi.ErrFault},
-	{"InvalidDataLength", 8, ecgridapi.ErrFault},
-	{"DataError", 9, ecgridapi.ErrServerFault},
-	{"SQLError", 10, ecgridapi.ErrServerFault},
-	{"InternalError", 11, ecgridapi.ErrServerFault},
+	{"", 5, ecgrid.ErrSessionExpired},
+	{"Unknown", -1, ecgrid.ErrFault},
+	{"Success", 0, ecgrid.ErrFault},
+	{"SessionTimeout", 1, ecgrid.ErrSessionExpired},
+	{"AccessDenied", 2, ecgrid.ErrAccessDenied},
+	{"NotFound", 3, ecgrid.ErrNotFound},
+	{"InvalidID", 4, ecgrid.ErrNotFound},
+	{"Duplicate", -1, ecgrid.ErrFault},
+	{"IDExistsOnNetwork", 6, ecgrid.ErrFault},
+	{"InvalidDataType", 7, ecgrid.ErrFault},
+	{"InvalidDataLength", 8, ecgrid.ErrFault},
+	{"DataError", 9, ecgrid.ErrServerFault},
+	{"SQLError", 10, ecgrid.ErrServerFault},
+	{"InternalError", 11, ecgrid.ErrServerFault},
 }
 
 // maxCode is the longest number of an unknown code that an error repeats, in
@@ -58,7 +58,7 @@ func faultMeaning(text string) (f *failure, known bool) {
 			return &failure{kind: c.kind, reason: "code " + strconv.Itoa(n)}, true
 		}
 	}
-	f = &failure{kind: ecgridapi.ErrFault, reason: "unknown code"}
+	f = &failure{kind: ecgrid.ErrFault, reason: "unknown code"}
 	if isNumber && len(text) <= maxCode {
 		f.reason = "code " + strconv.Itoa(n)
 	}
@@ -96,9 +96,9 @@ func (a *answer) fault(soap string) (*failure, error) {
 	case detail != nil:
 		return detail, nil
 	case serverCodes[localPart(blame)]:
-		return &failure{kind: ecgridapi.ErrServerFault, reason: "no code"}, nil
+		return &failure{kind: ecgrid.ErrServerFault, reason: "no code"}, nil
 	}
-	return &failure{kind: ecgridapi.ErrFault, reason: "no code"}, nil
+	return &failure{kind: ecgrid.ErrFault, reason: "no code"}, nil
 }
 
 // localPart takes "Server" out of "soap:Server.Reason".

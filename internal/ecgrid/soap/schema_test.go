@@ -1,21 +1,21 @@
-package ecgridos
+package soap
 
 import (
 	"io"
 	"net/http"
 	"testing"
 
-	"vault-plugin-ecgrid/internal/wsdltypes"
+	"vault-plugin-ecgrid/internal/wsdltest"
 )
 
 // What goes out, and what these tests answer, is held against the vendor's WSDL.
 func TestVendorWSDL(t *testing.T) {
 	t.Parallel()
-	path, ok := wsdltypes.VendorPath()
+	path, ok := wsdltest.VendorPath()
 	if !ok {
-		t.Skipf("the vendor's WSDL is not here: no %s above this directory", wsdltypes.VendorFile)
+		t.Skipf("the vendor's WSDL is not here: no %s above this directory", wsdltest.VendorFile)
 	}
-	schema, err := wsdltypes.Load(path)
+	schema, err := wsdltest.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package ecgridos
+package soap
 
 import (
 	"errors"
@@ -7,34 +7,34 @@ import (
 	"strings"
 	"testing"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // meanings is what each code means, written from the facts and not from codes.
 var meanings = map[string]error{
-	"Authentication":    ecgridapi.ErrAuthentication,
-	"Authorization":     ecgridapi.ErrAccessDenied,
-	"AccessDenied":      ecgridapi.ErrAccessDenied,
-	"ObjectNotFound":    ecgridapi.ErrNotFound,
-	"NotFound":          ecgridapi.ErrNotFound,
-	"InvalidID":         ecgridapi.ErrNotFound,
-	"SessionTimeout":    ecgridapi.ErrSessionExpired,
-	"InvalidParameter":  ecgridapi.ErrFault,
-	"InvalidDataType":   ecgridapi.ErrFault,
-	"InvalidDataLength": ecgridapi.ErrFault,
-	"Duplicate":         ecgridapi.ErrFault,
-	"IDExistsOnNetwork": ecgridapi.ErrFault,
-	"Unknown":           ecgridapi.ErrFault,
-	"Success":           ecgridapi.ErrFault,
-	"SystemError":       ecgridapi.ErrServerFault,
-	"InternalError":     ecgridapi.ErrServerFault,
-	"SQLError":          ecgridapi.ErrServerFault,
-	"DataError":         ecgridapi.ErrServerFault,
+	"Authentication":    ecgrid.ErrAuthentication,
+	"Authorization":     ecgrid.ErrAccessDenied,
+	"AccessDenied":      ecgrid.ErrAccessDenied,
+	"ObjectNotFound":    ecgrid.ErrNotFound,
+	"NotFound":          ecgrid.ErrNotFound,
+	"InvalidID":         ecgrid.ErrNotFound,
+	"SessionTimeout":    ecgrid.ErrSessionExpired,
+	"InvalidParameter":  ecgrid.ErrFault,
+	"InvalidDataType":   ecgrid.ErrFault,
+	"InvalidDataLength": ecgrid.ErrFault,
+	"Duplicate":         ecgrid.ErrFault,
+	"IDExistsOnNetwork": ecgrid.ErrFault,
+	"Unknown":           ecgrid.ErrFault,
+	"Success":           ecgrid.ErrFault,
+	"SystemError":       ecgrid.ErrServerFault,
+	"InternalError":     ecgrid.ErrServerFault,
+	"SQLError":          ecgrid.ErrServerFault,
+	"DataError":         ecgrid.ErrServerFault,
 
-	"0": ecgridapi.ErrFault, "1": ecgridapi.ErrSessionExpired, "2": ecgridapi.ErrAccessDenied, "3": ecgridapi.ErrNotFound,
-	"4": ecgridapi.ErrNotFound, "5": ecgridapi.ErrSessionExpired, "6": ecgridapi.ErrFault, "7": ecgridapi.ErrFault,
-	"8": ecgridapi.ErrFault, "9": ecgridapi.ErrServerFault, "10": ecgridapi.ErrServerFault, "11": ecgridapi.ErrServerFault,
-	"12": ecgridapi.ErrFault, "99999": ecgridapi.ErrFault,
+	"0": ecgrid.ErrFault, "1": ecgrid.ErrSessionExpired, "2": ecgrid.ErrAccessDenied, "3": ecgrid.ErrNotFound,
+	"4": ecgrid.ErrNotFound, "5": ecgrid.ErrSessionExpired, "6": ecgrid.ErrFault, "7": ecgrid.ErrFault,
+	"8": ecgrid.ErrFault, "9": ecgrid.ErrServerFault, "10": ecgrid.ErrServerFault, "11": ecgrid.ErrServerFault,
+	"12": ecgrid.ErrFault, "99999": ecgrid.ErrFault,
 }
 
 // shapes are the ways a code may stand in detail.
@@ -106,35 +106,35 @@ func TestFaultsWithoutKnownCode(t *testing.T) {
 		kind   error
 		reason string
 	}{
-		"client":            {soapFault("soap:Client", ""), ecgridapi.ErrFault, "no code"},
-		"client, detail":    {soapFault("soap:Client", "<detail/>"), ecgridapi.ErrFault, "no code"},
-		"server":            {soapFault("soap:Server", ""), ecgridapi.ErrServerFault, "no code"},
-		"server, detail":    {soapFault("soap:Server", "<detail />"), ecgridapi.ErrServerFault, "no code"},
-		"other prefix":      {soapFault("x:Server", ""), ecgridapi.ErrServerFault, "no code"},
-		"no prefix":         {soapFault("Server", ""), ecgridapi.ErrServerFault, "no code"},
-		"dotted":            {soapFault("soap:Server.Busy", ""), ecgridapi.ErrServerFault, "no code"},
-		"dotted client":     {soapFault("soap:Client.Server", ""), ecgridapi.ErrFault, "no code"},
-		"spaced":            {soapFault("\n soap:Server\n", ""), ecgridapi.ErrServerFault, "no code"},
-		"version mismatch":  {soapFault("soap:VersionMismatch", ""), ecgridapi.ErrFault, "no code"},
-		"no fault code":     {soapBody("<soap:Fault/>"), ecgridapi.ErrFault, "no code"},
-		"lying word":        {soapFault(canaryUpstream, ""), ecgridapi.ErrFault, "no code"},
-		"qualified":         {soapBody("<soap:Fault><soap:faultcode>soap:Server</soap:faultcode></soap:Fault>"), ecgridapi.ErrServerFault, "no code"},
-		"foreign faultcode": {soapBody("<soap:Fault><faultcode xmlns='urn:x'>soap:Server</faultcode></soap:Fault>"), ecgridapi.ErrFault, "no code"},
-		"code elsewhere":    {soapFault("soap:Client", "<faultactor><ErrorCode>1</ErrorCode></faultactor>"), ecgridapi.ErrFault, "no code"},
-		"blank code":        {soapFault("soap:Server", "<detail><ErrorCode> </ErrorCode></detail>"), ecgridapi.ErrServerFault, "no code"},
-		"unknown name":      {soapFault("soap:Server", "<detail><ErrorCode>"+canaryUpstream+"</ErrorCode></detail>"), ecgridapi.ErrFault, "unknown code"},
-		"other case":        {soapFault("soap:Client", "<detail><ErrorCode>sessiontimeout</ErrorCode></detail>"), ecgridapi.ErrFault, "unknown code"},
-		"unknown number":    {soapFault("soap:Server", "<detail><ErrorCode>4711</ErrorCode></detail>"), ecgridapi.ErrFault, "code 4711"},
-		"long number":       {soapFault("soap:Client", "<detail><ErrorCode>123456</ErrorCode></detail>"), ecgridapi.ErrFault, "unknown code"},
-		"huge number":       {soapFault("soap:Client", "<detail><ErrorCode>"+strings.Repeat("9", 50)+"</ErrorCode></detail>"), ecgridapi.ErrFault, "unknown code"},
-		"negative":          {soapFault("soap:Client", "<detail><ErrorCode>-1</ErrorCode></detail>"), ecgridapi.ErrFault, "unknown code"},
-		"long text":         {soapFault("soap:Client", "<detail><ErrorCode>"+strings.Repeat("1 ", 1000)+"</ErrorCode></detail>"), ecgridapi.ErrFault, "unknown code"},
-		"split":             {soapFault("soap:Client", "<detail><ErrorCode>1<x/>2</ErrorCode></detail>"), ecgridapi.ErrFault, "no code"},
-		"text after it":     {soapFault("soap:Client", "<detail><details><ErrorCode/>1</details></detail>"), ecgridapi.ErrFault, "no code"},
-		"namesake":          {soapFault("soap:Client", "<detail><TheErrorCode>1</TheErrorCode></detail>"), ecgridapi.ErrFault, "no code"},
-		"SOAP 1.2":          {wrap12("<e:Fault><e:Code><e:Value>e:Receiver</e:Value><e:Subcode><e:Value>x</e:Value></e:Subcode></e:Code><e:Reason><e:Text>" + canaryUpstream + "</e:Text></e:Reason></e:Fault>"), ecgridapi.ErrServerFault, "no code"},
-		"SOAP 1.2, sender":  {wrap12("<e:Fault><e:Code><e:Value>e:Sender</e:Value></e:Code></e:Fault>"), ecgridapi.ErrFault, "no code"},
-		"SOAP 1.2, code":    {wrap12("<e:Fault><e:Code><e:Value>e:Sender</e:Value></e:Code><e:Detail><ErrorCode>1</ErrorCode></e:Detail></e:Fault>"), ecgridapi.ErrSessionExpired, "code 1"},
+		"client":            {soapFault("soap:Client", ""), ecgrid.ErrFault, "no code"},
+		"client, detail":    {soapFault("soap:Client", "<detail/>"), ecgrid.ErrFault, "no code"},
+		"server":            {soapFault("soap:Server", ""), ecgrid.ErrServerFault, "no code"},
+		"server, detail":    {soapFault("soap:Server", "<detail />"), ecgrid.ErrServerFault, "no code"},
+		"other prefix":      {soapFault("x:Server", ""), ecgrid.ErrServerFault, "no code"},
+		"no prefix":         {soapFault("Server", ""), ecgrid.ErrServerFault, "no code"},
+		"dotted":            {soapFault("soap:Server.Busy", ""), ecgrid.ErrServerFault, "no code"},
+		"dotted client":     {soapFault("soap:Client.Server", ""), ecgrid.ErrFault, "no code"},
+		"spaced":            {soapFault("\n soap:Server\n", ""), ecgrid.ErrServerFault, "no code"},
+		"version mismatch":  {soapFault("soap:VersionMismatch", ""), ecgrid.ErrFault, "no code"},
+		"no fault code":     {soapBody("<soap:Fault/>"), ecgrid.ErrFault, "no code"},
+		"lying word":        {soapFault(canaryUpstream, ""), ecgrid.ErrFault, "no code"},
+		"qualified":         {soapBody("<soap:Fault><soap:faultcode>soap:Server</soap:faultcode></soap:Fault>"), ecgrid.ErrServerFault, "no code"},
+		"foreign faultcode": {soapBody("<soap:Fault><faultcode xmlns='urn:x'>soap:Server</faultcode></soap:Fault>"), ecgrid.ErrFault, "no code"},
+		"code elsewhere":    {soapFault("soap:Client", "<faultactor><ErrorCode>1</ErrorCode></faultactor>"), ecgrid.ErrFault, "no code"},
+		"blank code":        {soapFault("soap:Server", "<detail><ErrorCode> </ErrorCode></detail>"), ecgrid.ErrServerFault, "no code"},
+		"unknown name":      {soapFault("soap:Server", "<detail><ErrorCode>"+canaryUpstream+"</ErrorCode></detail>"), ecgrid.ErrFault, "unknown code"},
+		"other case":        {soapFault("soap:Client", "<detail><ErrorCode>sessiontimeout</ErrorCode></detail>"), ecgrid.ErrFault, "unknown code"},
+		"unknown number":    {soapFault("soap:Server", "<detail><ErrorCode>4711</ErrorCode></detail>"), ecgrid.ErrFault, "code 4711"},
+		"long number":       {soapFault("soap:Client", "<detail><ErrorCode>123456</ErrorCode></detail>"), ecgrid.ErrFault, "unknown code"},
+		"huge number":       {soapFault("soap:Client", "<detail><ErrorCode>"+strings.Repeat("9", 50)+"</ErrorCode></detail>"), ecgrid.ErrFault, "unknown code"},
+		"negative":          {soapFault("soap:Client", "<detail><ErrorCode>-1</ErrorCode></detail>"), ecgrid.ErrFault, "unknown code"},
+		"long text":         {soapFault("soap:Client", "<detail><ErrorCode>"+strings.Repeat("1 ", 1000)+"</ErrorCode></detail>"), ecgrid.ErrFault, "unknown code"},
+		"split":             {soapFault("soap:Client", "<detail><ErrorCode>1<x/>2</ErrorCode></detail>"), ecgrid.ErrFault, "no code"},
+		"text after it":     {soapFault("soap:Client", "<detail><details><ErrorCode/>1</details></detail>"), ecgrid.ErrFault, "no code"},
+		"namesake":          {soapFault("soap:Client", "<detail><TheErrorCode>1</TheErrorCode></detail>"), ecgrid.ErrFault, "no code"},
+		"SOAP 1.2":          {wrap12("<e:Fault><e:Code><e:Value>e:Receiver</e:Value><e:Subcode><e:Value>x</e:Value></e:Subcode></e:Code><e:Reason><e:Text>" + canaryUpstream + "</e:Text></e:Reason></e:Fault>"), ecgrid.ErrServerFault, "no code"},
+		"SOAP 1.2, sender":  {wrap12("<e:Fault><e:Code><e:Value>e:Sender</e:Value></e:Code></e:Fault>"), ecgrid.ErrFault, "no code"},
+		"SOAP 1.2, code":    {wrap12("<e:Fault><e:Code><e:Value>e:Sender</e:Value></e:Code><e:Detail><ErrorCode>1</ErrorCode></e:Detail></e:Fault>"), ecgrid.ErrSessionExpired, "code 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,4 +1,4 @@
-package ecgridos
+package soap
 
 import (
 	"bufio"
@@ -28,12 +28,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 func TestConnectRefuses(t *testing.T) {
 	t.Parallel()
-	for name, e := range map[string]ecgridapi.Endpoint{
+	for name, e := range map[string]ecgrid.Endpoint{
 		"nothing":             {},
 		"no scheme":           {URL: "canary/path"},
 		"other scheme":        {URL: "ftp://canary/"},
@@ -112,7 +112,7 @@ func TestUnsendable(t *testing.T) {
 	} {
 		t.Run(param, func(t *testing.T) {
 			t.Parallel()
-			e := wantFailure(t, call(t.Context()), ecgridapi.ErrFault)
+			e := wantFailure(t, call(t.Context()), ecgrid.ErrFault)
 			if e.Sent || e.Reason != param+" cannot be sent in XML" {
 				t.Errorf("got %+v", e)
 			}
@@ -132,27 +132,27 @@ func TestStatus(t *testing.T) {
 		reason string
 		tries  int
 	}{
-		{200, html, ecgridapi.ErrBadAnswer, "not a SOAP envelope", 1},
-		{200, fault, ecgridapi.ErrAccessDenied, "code 2", 1},
-		{500, fault, ecgridapi.ErrAccessDenied, "code 2", 1},
-		{400, fault, ecgridapi.ErrAccessDenied, "code 2", 1},
-		{502, fault, ecgridapi.ErrAccessDenied, "code 2", 1},
-		{500, html, ecgridapi.ErrBadAnswer, "HTTP status 500", 3},
-		{500, "", ecgridapi.ErrBadAnswer, "HTTP status 500", 3},
-		{500, good, ecgridapi.ErrBadAnswer, "HTTP status 500", 3},
-		{500, html + strings.Repeat(" ", maxSmall), ecgridapi.ErrBadAnswer, "HTTP status 500", 3},
-		{502, html, ecgridapi.ErrBadAnswer, "HTTP status 502", 3},
-		{504, html, ecgridapi.ErrBadAnswer, "HTTP status 504", 3},
-		{503, html, ecgridapi.ErrUnreachable, "HTTP status 503", 3},
-		{503, fault, ecgridapi.ErrUnreachable, "HTTP status 503", 3},
-		{429, fault, ecgridapi.ErrUnreachable, "HTTP status 429", 1},
-		{201, good, ecgridapi.ErrBadAnswer, "HTTP status 201", 1},
-		{202, fault, ecgridapi.ErrBadAnswer, "HTTP status 202", 1},
-		{204, "", ecgridapi.ErrBadAnswer, "HTTP status 204", 1},
-		{302, good, ecgridapi.ErrBadAnswer, "HTTP status 302", 1},
-		{401, html, ecgridapi.ErrBadAnswer, "HTTP status 401", 1},
-		{404, html, ecgridapi.ErrBadAnswer, "HTTP status 404", 1},
-		{404, good, ecgridapi.ErrBadAnswer, "HTTP status 404", 1},
+		{200, html, ecgrid.ErrBadAnswer, "not a SOAP envelope", 1},
+		{200, fault, ecgrid.ErrAccessDenied, "code 2", 1},
+		{500, fault, ecgrid.ErrAccessDenied, "code 2", 1},
+		{400, fault, ecgrid.ErrAccessDenied, "code 2", 1},
+		{502, fault, ecgrid.ErrAccessDenied, "code 2", 1},
+		{500, html, ecgrid.ErrBadAnswer, "HTTP status 500", 3},
+		{500, "", ecgrid.ErrBadAnswer, "HTTP status 500", 3},
+		{500, good, ecgrid.ErrBadAnswer, "HTTP status 500", 3},
+		{500, html + strings.Repeat(" ", maxSmall), ecgrid.ErrBadAnswer, "HTTP status 500", 3},
+		{502, html, ecgrid.ErrBadAnswer, "HTTP status 502", 3},
+		{504, html, ecgrid.ErrBadAnswer, "HTTP status 504", 3},
+		{503, html, ecgrid.ErrUnreachable, "HTTP status 503", 3},
+		{503, fault, ecgrid.ErrUnreachable, "HTTP status 503", 3},
+		{429, fault, ecgrid.ErrUnreachable, "HTTP status 429", 1},
+		{201, good, ecgrid.ErrBadAnswer, "HTTP status 201", 1},
+		{202, fault, ecgrid.ErrBadAnswer, "HTTP status 202", 1},
+		{204, "", ecgrid.ErrBadAnswer, "HTTP status 204", 1},
+		{302, good, ecgrid.ErrBadAnswer, "HTTP status 302", 1},
+		{401, html, ecgrid.ErrBadAnswer, "HTTP status 401", 1},
+		{404, html, ecgrid.ErrBadAnswer, "HTTP status 404", 1},
+		{404, good, ecgrid.ErrBadAnswer, "HTTP status 404", 1},
 	}
 	for _, test := range tests {
 		var tries atomic.Int32
@@ -181,7 +181,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 		c := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, status) })
 		for _, op := range everyOp {
 			_, err := op.call(t.Context(), c)
-			wantFailure(t, err, ecgridapi.ErrBadAnswer)
+			wantFailure(t, err, ecgrid.ErrBadAnswer)
 		}
 	}
 }
@@ -213,11 +213,11 @@ func TestHeadOfAnswer(t *testing.T) {
 		"quoted charset": {"Content-Type", `application/xml; charset="utf-8"`, nil},
 		"no charset":     {"Content-Type", "text/xml", nil},
 		"nonsense":       {"Content-Type", ";;;", nil},
-		"other charset":  {"Content-Type", "text/xml; charset=utf-16", ecgridapi.ErrBadAnswer},
-		"latin":          {"Content-Type", "text/xml; charset=iso-8859-1", ecgridapi.ErrBadAnswer},
+		"other charset":  {"Content-Type", "text/xml; charset=utf-16", ecgrid.ErrBadAnswer},
+		"latin":          {"Content-Type", "text/xml; charset=iso-8859-1", ecgrid.ErrBadAnswer},
 		"identity":       {"Content-Encoding", "identity", nil},
-		"gzip":           {"Content-Encoding", "gzip", ecgridapi.ErrBadAnswer},
-		"large":          {"X-Large", strings.Repeat("x", maxHeader+8<<10), ecgridapi.ErrBadAnswer},
+		"gzip":           {"Content-Encoding", "gzip", ecgrid.ErrBadAnswer},
+		"large":          {"X-Large", strings.Repeat("x", maxHeader+8<<10), ecgrid.ErrBadAnswer},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -263,7 +263,7 @@ func raw(t *testing.T, say func(net.Conn)) (*Client, *atomic.Int32) {
 			})
 		}
 	})
-	c := connect(t, ecgridapi.Endpoint{URL: "http://" + l.Addr().String()})
+	c := connect(t, ecgrid.Endpoint{URL: "http://" + l.Addr().String()})
 	t.Cleanup(func() { c.Close(); l.Close(); conns.Wait() })
 	return c, &requests
 }
@@ -279,18 +279,18 @@ func TestBrokenConnections(t *testing.T) {
 		reason string
 		reads  int32 // requests of a read
 	}{
-		{"closed", "", ecgridapi.ErrUnreachable, closedEarly, 3},
-		{"reset", "reset", ecgridapi.ErrUnreachable, "connection reset", 3},
-		{"half a head", "HTTP/1.1 200 OK\r\nServer: a\r\n", ecgridapi.ErrBadAnswer, halfAnswer, 3},
-		{"half a line", "HTTP/1.1 200 OK\r\nContent-Le", ecgridapi.ErrBadAnswer, "not HTTP", 1},
-		{"half a body", "HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n<soap:Env", ecgridapi.ErrBadAnswer, halfAnswer, 3},
-		{"all but the length", "HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n%s", ecgridapi.ErrBadAnswer, halfAnswer, 3},
-		{"half a chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n%s", ecgridapi.ErrBadAnswer, halfAnswer, 3},
-		{"half an error page", "HTTP/1.1 502 Bad\r\nContent-Length: 999\r\n\r\n<html>", ecgridapi.ErrBadAnswer, "HTTP status 502", 3},
-		{"half a document", "HTTP/1.1 200 OK\r\n\r\n<soap:Envelope xmlns:soap='" + nsSOAP11 + "'>", ecgridapi.ErrBadAnswer, "not well-formed", 1},
-		{"not HTTP", "SSH-2.0-" + canaryUpstream + "\r\n", ecgridapi.ErrBadAnswer, "not HTTP", 1},
-		{"no status", "HTTP/1.1 " + canaryUpstream + "\r\n\r\n", ecgridapi.ErrBadAnswer, "not HTTP", 1},
-		{"bad header", "HTTP/1.1 200 OK\r\n" + canaryUpstream + "\r\n\r\n", ecgridapi.ErrBadAnswer, "not HTTP", 1},
+		{"closed", "", ecgrid.ErrUnreachable, closedEarly, 3},
+		{"reset", "reset", ecgrid.ErrUnreachable, "connection reset", 3},
+		{"half a head", "HTTP/1.1 200 OK\r\nServer: a\r\n", ecgrid.ErrBadAnswer, halfAnswer, 3},
+		{"half a line", "HTTP/1.1 200 OK\r\nContent-Le", ecgrid.ErrBadAnswer, "not HTTP", 1},
+		{"half a body", "HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n<soap:Env", ecgrid.ErrBadAnswer, halfAnswer, 3},
+		{"all but the length", "HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n%s", ecgrid.ErrBadAnswer, halfAnswer, 3},
+		{"half a chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n%s", ecgrid.ErrBadAnswer, halfAnswer, 3},
+		{"half an error page", "HTTP/1.1 502 Bad\r\nContent-Length: 999\r\n\r\n<html>", ecgrid.ErrBadAnswer, "HTTP status 502", 3},
+		{"half a document", "HTTP/1.1 200 OK\r\n\r\n<soap:Envelope xmlns:soap='" + nsSOAP11 + "'>", ecgrid.ErrBadAnswer, "not well-formed", 1},
+		{"not HTTP", "SSH-2.0-" + canaryUpstream + "\r\n", ecgrid.ErrBadAnswer, "not HTTP", 1},
+		{"no status", "HTTP/1.1 " + canaryUpstream + "\r\n\r\n", ecgrid.ErrBadAnswer, "not HTTP", 1},
+		{"bad header", "HTTP/1.1 200 OK\r\n" + canaryUpstream + "\r\n\r\n", ecgrid.ErrBadAnswer, "not HTTP", 1},
 	}
 	for _, test := range tests {
 		for _, op := range everyOp {
@@ -349,7 +349,7 @@ func TestUnsent(t *testing.T) {
 		for _, op := range everyOp {
 			t.Run(test.name+"/"+op.name, func(t *testing.T) {
 				t.Parallel()
-				c := connect(t, ecgridapi.Endpoint{URL: "http://ecgrid.test/"})
+				c := connect(t, ecgrid.Endpoint{URL: "http://ecgrid.test/"})
 				var dials int
 				c.kept.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 					dials++
@@ -357,7 +357,7 @@ func TestUnsent(t *testing.T) {
 				}
 				c.fresh.DialContext = c.kept.DialContext
 				_, err := op.call(t.Context(), c)
-				e := wantFailure(t, err, ecgridapi.ErrUnreachable)
+				e := wantFailure(t, err, ecgrid.ErrUnreachable)
 				if e.Sent || e.Reason != test.reason {
 					t.Errorf("got %+v, want %q, unsent", e, test.reason)
 				}
@@ -415,7 +415,7 @@ func TestSentSpansTries(t *testing.T) {
 	}
 	c.fresh.DialContext = c.kept.DialContext
 	_, err := c.Version(t.Context())
-	if e := wantFailure(t, err, ecgridapi.ErrUnreachable); !e.Sent || requests.Load() != 1 || dials != 3 {
+	if e := wantFailure(t, err, ecgrid.ErrUnreachable); !e.Sent || requests.Load() != 1 || dials != 3 {
 		t.Errorf("got %+v after %d requests, %d dials", e, requests.Load(), dials)
 	}
 }
@@ -448,7 +448,7 @@ func TestLoginTimeout(t *testing.T) {
 			t.Error(err)
 		}
 		_, err := c.Version(t.Context())
-		wantFailure(t, err, ecgridapi.ErrTimeout)
+		wantFailure(t, err, ecgrid.ErrTimeout)
 		time.Sleep(time.Minute) // the server is done too
 	})
 }
@@ -471,7 +471,7 @@ func TestConnectionIsReused(t *testing.T) {
 	}
 	s.Start()
 	defer s.Close()
-	c := connect(t, ecgridapi.Endpoint{URL: s.URL})
+	c := connect(t, ecgrid.Endpoint{URL: s.URL})
 	defer c.Close()
 	for range 3 {
 		for _, op := range everyOp {
@@ -490,7 +490,7 @@ func TestConnectionIsReused(t *testing.T) {
 		}
 	}
 	c.Close()
-	if _, err := c.Version(t.Context()); err != nil && !errors.Is(err, ecgridapi.ErrFault) {
+	if _, err := c.Version(t.Context()); err != nil && !errors.Is(err, ecgrid.ErrFault) {
 		t.Errorf("after Close: %v", err)
 	}
 }
@@ -508,7 +508,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		strict(w, r)
 	}))
 	defer s.Close()
-	c := connect(t, ecgridapi.Endpoint{URL: s.URL, MaxConcurrent: 2})
+	c := connect(t, ecgrid.Endpoint{URL: s.URL, MaxConcurrent: 2})
 	defer c.Close()
 	var calls sync.WaitGroup
 	for range 20 {
@@ -553,14 +553,14 @@ func TestDeadline(t *testing.T) {
 		kind   error
 		within time.Duration
 	}{
-		{"hang", hang, 0, false, ecgridapi.ErrTimeout, 15 * time.Second},
-		{"drip", drip, 0, false, ecgridapi.ErrTimeout, 15 * time.Second},
-		{"hang, caller's deadline", hang, 3 * time.Second, false, ecgridapi.ErrTimeout, 3 * time.Second},
-		{"hang, caller's deadline and cause", hang, 3 * time.Second, true, ecgridapi.ErrTimeout, 3 * time.Second},
-		{"drip, caller's deadline", drip, 3500 * time.Millisecond, false, ecgridapi.ErrTimeout, 3500 * time.Millisecond},
+		{"hang", hang, 0, false, ecgrid.ErrTimeout, 15 * time.Second},
+		{"drip", drip, 0, false, ecgrid.ErrTimeout, 15 * time.Second},
+		{"hang, caller's deadline", hang, 3 * time.Second, false, ecgrid.ErrTimeout, 3 * time.Second},
+		{"hang, caller's deadline and cause", hang, 3 * time.Second, true, ecgrid.ErrTimeout, 3 * time.Second},
+		{"drip, caller's deadline", drip, 3500 * time.Millisecond, false, ecgrid.ErrTimeout, 3500 * time.Millisecond},
 		// tries end when there is no time for another
-		{"busy", busy, 0, false, ecgridapi.ErrUnreachable, 300 * time.Millisecond},
-		{"busy, caller's deadline", busy, 10 * time.Millisecond, false, ecgridapi.ErrUnreachable, 0},
+		{"busy", busy, 0, false, ecgrid.ErrUnreachable, 300 * time.Millisecond},
+		{"busy, caller's deadline", busy, 10 * time.Millisecond, false, ecgrid.ErrUnreachable, 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -595,7 +595,7 @@ func TestAnswerThatEndsWithTheContext(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]error{
 		"<soap:Envelope": context.Canceled,
-		soapFault("soap:Client", "<detail><ErrorCode>2</ErrorCode></detail>"): ecgridapi.ErrAccessDenied,
+		soapFault("soap:Client", "<detail><ErrorCode>2</ErrorCode></detail>"): ecgrid.ErrAccessDenied,
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		f := read(ctx, opVersion, &http.Response{
@@ -626,7 +626,7 @@ func TestDeadlineWithoutConnection(t *testing.T) {
 		}
 		c.fresh.DialContext = c.kept.DialContext
 		_, err := c.Login(t.Context(), "jo", canaryPassword)
-		if e := wantFailure(t, err, ecgridapi.ErrTimeout); e.Sent {
+		if e := wantFailure(t, err, ecgrid.ErrTimeout); e.Sent {
 			t.Error("counts as sent")
 		}
 	})
@@ -683,7 +683,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		for range 4 {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			users, err := c.UserList(ctx, "s", "")
-			wantFailure(t, err, ecgridapi.ErrTimeout)
+			wantFailure(t, err, ecgrid.ErrTimeout)
 			if users != nil {
 				t.Error("half a list")
 			}
@@ -753,7 +753,7 @@ func TestFiftyMegabytes(t *testing.T) {
 				runtime.ReadMemStats(&before)
 				_, err := op.call(t.Context(), c)
 				runtime.ReadMemStats(&after)
-				wantFailure(t, err, ecgridapi.ErrBadAnswer)
+				wantFailure(t, err, ecgrid.ErrBadAnswer)
 				// What is not released is what the process has from the system. It
 				// is at its peak: nothing gives memory back so soon.
 				most := int64(5 << 20)
@@ -784,7 +784,7 @@ func TestAnnouncedLength(t *testing.T) {
 		for _, op := range everyOp {
 			start := time.Now()
 			_, err := op.call(t.Context(), c)
-			if e := wantFailure(t, err, ecgridapi.ErrBadAnswer); e.Reason != tooLarge || time.Since(start) != 0 {
+			if e := wantFailure(t, err, ecgrid.ErrBadAnswer); e.Reason != tooLarge || time.Since(start) != 0 {
 				t.Errorf("%s: got %+v after %v", op.name, e, time.Since(start))
 			}
 		}
@@ -853,23 +853,23 @@ func TestTLS(t *testing.T) {
 	ours, theirs := newAuthority(t), newAuthority(t)
 	tests := []struct {
 		name       string
-		endpoint   ecgridapi.Endpoint
+		endpoint   ecgrid.Endpoint
 		signer     *authority
 		until      time.Duration
 		newest     uint16
 		plain      bool
 		wantReason string
 	}{
-		{name: "own authority", endpoint: ecgridapi.Endpoint{CACert: ours.pem, TLSServerName: "ecgrid.test"}, signer: ours},
-		{name: "two authorities", endpoint: ecgridapi.Endpoint{CACert: theirs.pem + ours.pem, TLSServerName: "ecgrid.test"}, signer: ours},
-		{name: "TLS 1.2", endpoint: ecgridapi.Endpoint{CACert: ours.pem, TLSServerName: "ecgrid.test"}, signer: ours, newest: tls.VersionTLS12},
-		{name: "TLS 1.1", endpoint: ecgridapi.Endpoint{CACert: ours.pem, TLSServerName: "ecgrid.test"}, signer: ours, newest: tls.VersionTLS11, wantReason: "TLS handshake failed"},
-		{name: "unknown authority", endpoint: ecgridapi.Endpoint{TLSServerName: "ecgrid.test"}, signer: ours, wantReason: "TLS certificate not trusted"},
-		{name: "other authority", endpoint: ecgridapi.Endpoint{CACert: theirs.pem, TLSServerName: "ecgrid.test"}, signer: ours, wantReason: "TLS certificate not trusted"},
-		{name: "name of the URL", endpoint: ecgridapi.Endpoint{CACert: ours.pem}, signer: ours, wantReason: "TLS certificate is for another name"},
-		{name: "other name", endpoint: ecgridapi.Endpoint{CACert: ours.pem, TLSServerName: "canary.test"}, signer: ours, wantReason: "TLS certificate is for another name"},
-		{name: "expired", endpoint: ecgridapi.Endpoint{CACert: ours.pem, TLSServerName: "ecgrid.test"}, signer: ours, until: -time.Hour, wantReason: "TLS certificate expired or not yet valid"},
-		{name: "no TLS", endpoint: ecgridapi.Endpoint{CACert: ours.pem, TLSServerName: "ecgrid.test"}, plain: true, wantReason: "no TLS on that port"},
+		{name: "own authority", endpoint: ecgrid.Endpoint{CACert: ours.pem, TLSServerName: "ecgrid.test"}, signer: ours},
+		{name: "two authorities", endpoint: ecgrid.Endpoint{CACert: theirs.pem + ours.pem, TLSServerName: "ecgrid.test"}, signer: ours},
+		{name: "TLS 1.2", endpoint: ecgrid.Endpoint{CACert: ours.pem, TLSServerName: "ecgrid.test"}, signer: ours, newest: tls.VersionTLS12},
+		{name: "TLS 1.1", endpoint: ecgrid.Endpoint{CACert: ours.pem, TLSServerName: "ecgrid.test"}, signer: ours, newest: tls.VersionTLS11, wantReason: "TLS handshake failed"},
+		{name: "unknown authority", endpoint: ecgrid.Endpoint{TLSServerName: "ecgrid.test"}, signer: ours, wantReason: "TLS certificate not trusted"},
+		{name: "other authority", endpoint: ecgrid.Endpoint{CACert: theirs.pem, TLSServerName: "ecgrid.test"}, signer: ours, wantReason: "TLS certificate not trusted"},
+		{name: "name of the URL", endpoint: ecgrid.Endpoint{CACert: ours.pem}, signer: ours, wantReason: "TLS certificate is for another name"},
+		{name: "other name", endpoint: ecgrid.Endpoint{CACert: ours.pem, TLSServerName: "canary.test"}, signer: ours, wantReason: "TLS certificate is for another name"},
+		{name: "expired", endpoint: ecgrid.Endpoint{CACert: ours.pem, TLSServerName: "ecgrid.test"}, signer: ours, until: -time.Hour, wantReason: "TLS certificate expired or not yet valid"},
+		{name: "no TLS", endpoint: ecgrid.Endpoint{CACert: ours.pem, TLSServerName: "ecgrid.test"}, plain: true, wantReason: "no TLS on that port"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -907,7 +907,7 @@ func TestTLS(t *testing.T) {
 					}
 					continue
 				}
-				e := wantFailure(t, err, ecgridapi.ErrUnreachable)
+				e := wantFailure(t, err, ecgrid.ErrUnreachable)
 				if e.Sent || e.Reason != test.wantReason || conns.Load() != before+1 {
 					t.Fatalf("%s: %+v after %d connections, want %q after 1", op.name, e, conns.Load()-before, test.wantReason)
 				}
@@ -922,7 +922,7 @@ func TestOwnAuthorityIsTheOnlyOne(t *testing.T) {
 	ours := newAuthority(t)
 	want := x509.NewCertPool()
 	want.AddCert(ours.cert)
-	c := connect(t, ecgridapi.Endpoint{URL: "https://ecgrid.test/", CACert: ours.pem})
+	c := connect(t, ecgrid.Endpoint{URL: "https://ecgrid.test/", CACert: ours.pem})
 	for _, transport := range []*http.Transport{c.kept, c.fresh} {
 		if !transport.TLSClientConfig.RootCAs.Equal(want) || transport.TLSClientConfig.InsecureSkipVerify {
 			t.Error("others are trusted, too")
@@ -933,7 +933,7 @@ func TestOwnAuthorityIsTheOnlyOne(t *testing.T) {
 func BenchmarkUserGetAPIKey(b *testing.B) {
 	s := httptest.NewServer(http.HandlerFunc(strict))
 	defer s.Close()
-	c := connect(b, ecgridapi.Endpoint{URL: s.URL})
+	c := connect(b, ecgrid.Endpoint{URL: s.URL})
 	defer c.Close()
 	b.ReportAllocs()
 	for b.Loop() {

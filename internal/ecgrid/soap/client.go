@@ -1,10 +1,10 @@
-// Package ecgridos talks SOAP 1.1 to ECGridOS v4.1, as its WSDL has it, and to
+// Package soap talks SOAP 1.1 to ECGridOS v4.1, as its WSDL has it, and to
 // nothing else. It keeps no session and no credential: who calls holds both.
 //
 // Its answers come from a party that may be broken or hostile. They are read as
 // a stream within fixed bounds of size, depth and time, and no text of theirs
 // gets into an error.
-package ecgridos
+package soap
 
 import (
 	"bytes"
@@ -27,7 +27,7 @@ import (
 
 	"github.com/hashicorp/go-cleanhttp"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 const (
@@ -58,7 +58,7 @@ type Client struct {
 // Connect makes a client; it does no I/O. Zero RequestTimeout means 15 s, zero
 // MaxConcurrent 8. It refuses a URL that is not plain http(s)://host[:port]/path
 // and a CACert without a certificate; what it says of them quotes neither.
-func Connect(e ecgridapi.Endpoint) (*Client, error) {
+func Connect(e ecgrid.Endpoint) (*Client, error) {
 	u, err := parseURL(e.URL)
 	if err != nil {
 		return nil, err
@@ -116,7 +116,7 @@ func parseURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-func tlsConfig(e ecgridapi.Endpoint) (*tls.Config, error) {
+func tlsConfig(e ecgrid.Endpoint) (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: e.TLSServerName}
 	if e.CACert == "" {
 		return conf, nil
@@ -168,7 +168,7 @@ type failure struct {
 func (f *failure) Error() string { return f.reason }
 
 func badAnswer(reason string) *failure {
-	return &failure{kind: ecgridapi.ErrBadAnswer, reason: reason}
+	return &failure{kind: ecgrid.ErrBadAnswer, reason: reason}
 }
 
 // canceled is the kind of a call that its caller gave up. For who looks for a
@@ -178,7 +178,7 @@ type canceled struct{}
 func (canceled) Error() string { return "given up by the caller" }
 
 func (canceled) Is(target error) bool {
-	return target == ecgridapi.ErrTimeout || target == context.Canceled
+	return target == ecgrid.ErrTimeout || target == context.Canceled
 }
 
 // result is where an answer is read to.
@@ -195,7 +195,7 @@ type result interface {
 func (c *Client) call(ctx context.Context, op *operation, e *envelope, to result) error {
 	body, unsendable := e.close()
 	if unsendable != "" {
-		return &ecgridapi.Error{Op: op.name, Kind: ecgridapi.ErrFault, Reason: unsendable + " cannot be sent in XML"}
+		return &ecgrid.Error{Op: op.name, Kind: ecgrid.ErrFault, Reason: unsendable + " cannot be sent in XML"}
 	}
 	timeout := c.timeout
 	if op == opLogin {
@@ -217,7 +217,7 @@ func (c *Client) call(ctx context.Context, op *operation, e *envelope, to result
 			}
 		}
 		if !again {
-			return &ecgridapi.Error{Op: op.name, Kind: f.kind, Reason: f.reason, Sent: sent}
+			return &ecgrid.Error{Op: op.name, Kind: f.kind, Reason: f.reason, Sent: sent}
 		}
 	}
 }
@@ -290,7 +290,7 @@ func read(ctx context.Context, op *operation, resp *http.Response, to result) *f
 	if f == nil {
 		f = readBody(ctx, op, resp, to)
 	}
-	if f != nil && f.kind == ecgridapi.ErrBadAnswer && resp.StatusCode != http.StatusOK {
+	if f != nil && f.kind == ecgrid.ErrBadAnswer && resp.StatusCode != http.StatusOK {
 		return statusFailure(resp.StatusCode) // no fault in it: the status says more
 	}
 	return f
@@ -313,7 +313,7 @@ func readBody(ctx context.Context, op *operation, resp *http.Response, to result
 	}
 	// At the end of ctx the connection is closed, and a server that sees it may
 	// end its answer in good order: half an answer is then our own doing.
-	if ended := ctxFailure(ctx); ended != nil && f.kind == ecgridapi.ErrBadAnswer {
+	if ended := ctxFailure(ctx); ended != nil && f.kind == ecgrid.ErrBadAnswer {
 		return ended
 	}
 	return f
@@ -339,7 +339,7 @@ func statusFailure(status int) *failure {
 	f := badAnswer("HTTP status " + strconv.Itoa(status))
 	f.transient = status >= 500
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
-		f.kind = ecgridapi.ErrUnreachable
+		f.kind = ecgrid.ErrUnreachable
 	}
 	return f
 }
@@ -369,7 +369,7 @@ func ctxFailure(ctx context.Context) *failure {
 	case errors.Is(err, context.Canceled):
 		return &failure{kind: canceled{}}
 	default:
-		return &failure{kind: ecgridapi.ErrTimeout}
+		return &failure{kind: ecgrid.ErrTimeout}
 	}
 }
 
@@ -399,15 +399,15 @@ func transportFailure(ctx context.Context, err error) *failure {
 		return f
 	}
 	if reason := tlsReason(err); reason != "" { // as it was, so it will be
-		return &failure{kind: ecgridapi.ErrUnreachable, reason: reason}
+		return &failure{kind: ecgrid.ErrUnreachable, reason: reason}
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return &failure{kind: ecgridapi.ErrBadAnswer, reason: halfAnswer, transient: true}
+		return &failure{kind: ecgrid.ErrBadAnswer, reason: halfAnswer, transient: true}
 	}
 	if reason := notHTTP(err); reason != "" {
 		return badAnswer(reason)
 	}
-	return &failure{kind: ecgridapi.ErrUnreachable, reason: unreachableReason(err), transient: true}
+	return &failure{kind: ecgrid.ErrUnreachable, reason: unreachableReason(err), transient: true}
 }
 
 func unreachableReason(err error) string {

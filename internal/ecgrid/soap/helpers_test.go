@@ -1,4 +1,4 @@
-package ecgridos
+package soap
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // What the tests send and must never find in an error. They are canaries, not
@@ -55,7 +55,7 @@ var everyOp = []opCase{
 		call:    func(ctx context.Context, c *Client) (any, error) { return c.WhoAmI(ctx, canarySession) },
 		request: "<SessionID>" + canarySession + "</SessionID>",
 		result:  "<WhoAmIResult>" + sessionInfo + "</WhoAmIResult>",
-		want: ecgridapi.Session{
+		want: ecgrid.Session{
 			ECGridOSVersion: "4.1", UserID: 5001, LoginName: "jo", AuthLevel: "NetworkAdmin",
 			OpenSessions: 2, TimeOut: 60, NetworkID: 7, MailboxID: 8,
 		},
@@ -95,7 +95,7 @@ var everyOp = []opCase{
 		call:    func(ctx context.Context, c *Client) (any, error) { return c.UserList(ctx, canarySession, "") },
 		request: "<SessionID>" + canarySession + "</SessionID><Name></Name>",
 		result:  "<UserListResult><UserIDInfo>" + userInfo + "</UserIDInfo></UserListResult>",
-		want:    []ecgridapi.User{jo},
+		want:    []ecgrid.User{jo},
 		read:    true,
 	}, {
 		name:    "Version",
@@ -129,7 +129,7 @@ const userInfo = "<UserID>5001</UserID><LoginName>jo</LoginName><RecoveryQuestio
 	"<AuthLevel>MailboxUser</AuthLevel><Created>2024-01-02T03:04:05</Created><Modified>2024-01-02T03:04:05</Modified>" +
 	"<LastLogin>0001-01-01T00:00:00</LastLogin><Status>Active</Status><LockedOut>true</LockedOut><OpenSessions>0</OpenSessions>"
 
-var jo = ecgridapi.User{
+var jo = ecgrid.User{
 	UserID: 5001, LoginName: "jo", NetworkID: 7, MailboxID: 8, AuthLevel: "MailboxUser", Status: "Active", LockedOut: true,
 }
 
@@ -175,7 +175,7 @@ func strict(w http.ResponseWriter, r *http.Request) {
 }
 
 // connect makes a client whose waits take no time.
-func connect(t testing.TB, e ecgridapi.Endpoint) *Client {
+func connect(t testing.TB, e ecgrid.Endpoint) *Client {
 	t.Helper()
 	c, err := Connect(e)
 	if err != nil {
@@ -191,26 +191,26 @@ func serve(t testing.TB, h http.HandlerFunc) *Client {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
-	c := connect(t, ecgridapi.Endpoint{URL: s.URL + "/v4.1/prod/ECGridOS.asmx"})
+	c := connect(t, ecgrid.Endpoint{URL: s.URL + "/v4.1/prod/ECGridOS.asmx"})
 	t.Cleanup(c.Close) // before the server's, which waits for connections
 	return c
 }
 
 // wantFailure checks an error as every error of a call must be.
-func wantFailure(t testing.TB, err error, kind error) *ecgridapi.Error {
+func wantFailure(t testing.TB, err error, kind error) *ecgrid.Error {
 	t.Helper()
 	if !errors.Is(err, kind) {
 		t.Fatalf("got %v, want %v", err, kind)
 	}
-	e, ok := err.(*ecgridapi.Error)
+	e, ok := err.(*ecgrid.Error)
 	if !ok {
-		t.Fatalf("%T is not an *ecgridapi.Error", err)
+		t.Fatalf("%T is not an *ecgrid.Error", err)
 	}
 	kinds := 0
 	for _, k := range []error{
-		ecgridapi.ErrSessionExpired, ecgridapi.ErrAuthentication, ecgridapi.ErrAccessDenied, ecgridapi.ErrNotFound,
-		ecgridapi.ErrFault, ecgridapi.ErrServerFault, ecgridapi.ErrEmptyResult, ecgridapi.ErrBadAnswer,
-		ecgridapi.ErrUnreachable, ecgridapi.ErrTimeout,
+		ecgrid.ErrSessionExpired, ecgrid.ErrAuthentication, ecgrid.ErrAccessDenied, ecgrid.ErrNotFound,
+		ecgrid.ErrFault, ecgrid.ErrServerFault, ecgrid.ErrEmptyResult, ecgrid.ErrBadAnswer,
+		ecgrid.ErrUnreachable, ecgrid.ErrTimeout,
 	} {
 		if errors.Is(err, k) {
 			kinds++
@@ -280,7 +280,7 @@ func servePipes(t *testing.T, timeout time.Duration, h http.HandlerFunc) *Client
 	p := newPipes()
 	s := &http.Server{Handler: h}
 	go s.Serve(p)
-	c, err := Connect(ecgridapi.Endpoint{URL: "http://ecgrid.test/", RequestTimeout: timeout})
+	c, err := Connect(ecgrid.Endpoint{URL: "http://ecgrid.test/", RequestTimeout: timeout})
 	if err != nil {
 		t.Fatal(err)
 	}

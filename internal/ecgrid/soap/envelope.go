@@ -1,4 +1,4 @@
-package ecgridos
+package soap
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 	"sync"
 	"unicode/utf8"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 const (
@@ -212,7 +212,7 @@ func (in *input) failure() *failure {
 	if errors.Is(in.err, errTooLarge) {
 		return badAnswer(tooLarge)
 	}
-	return &failure{kind: ecgridapi.ErrBadAnswer, reason: halfAnswer, transient: true}
+	return &failure{kind: ecgrid.ErrBadAnswer, reason: halfAnswer, transient: true}
 }
 
 const bom = "\uFEFF"

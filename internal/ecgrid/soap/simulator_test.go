@@ -1,4 +1,4 @@
-package ecgridos_test
+package soap_test
 
 import (
 	"context"
@@ -8,19 +8,19 @@ import (
 	"testing"
 	"time"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
-	"vault-plugin-ecgrid/internal/ecgridos"
+	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/ecgrid/soap"
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
-func simulate(t *testing.T, o simulator.Options, timeout time.Duration) (*simulator.Server, *ecgridos.Client) {
+func simulate(t *testing.T, o simulator.Options, timeout time.Duration) (*simulator.Server, *soap.Client) {
 	t.Helper()
 	s, err := simulator.Start(o, simulator.ServerOptions{TLS: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	c, err := ecgridos.Connect(ecgridapi.Endpoint{URL: s.SOAP, CACert: string(s.CACert), RequestTimeout: timeout})
+	c, err := soap.Connect(ecgrid.Endpoint{URL: s.SOAP, CACert: string(s.CACert), RequestTimeout: timeout})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,23 +100,23 @@ func TestSimulator(t *testing.T) {
 func TestSimulatorAnswers(t *testing.T) {
 	t.Parallel()
 	for answer, kind := range map[simulator.Answer]error{
-		simulator.AnswerReset:          ecgridapi.ErrUnreachable,
-		simulator.AnswerResetAfter:     ecgridapi.ErrUnreachable,
-		simulator.AnswerHTML:           ecgridapi.ErrBadAnswer,
-		simulator.AnswerStatus:         ecgridapi.ErrUnreachable,
-		simulator.AnswerRedirect:       ecgridapi.ErrBadAnswer,
-		simulator.AnswerEmpty:          ecgridapi.ErrBadAnswer,
-		simulator.AnswerHuge:           ecgridapi.ErrBadAnswer,
-		simulator.AnswerEntities:       ecgridapi.ErrBadAnswer,
-		simulator.AnswerHalf:           ecgridapi.ErrBadAnswer,
-		simulator.AnswerDrip:           ecgridapi.ErrTimeout,
-		simulator.AnswerEmptyResult:    ecgridapi.ErrEmptyResult,
-		simulator.AnswerAbsentResult:   ecgridapi.ErrEmptyResult,
-		simulator.AnswerWrongNamespace: ecgridapi.ErrBadAnswer,
-		simulator.AnswerWrongOp:        ecgridapi.ErrBadAnswer,
-		simulator.AnswerUTF16:          ecgridapi.ErrBadAnswer,
-		simulator.AnswerLatin1:         ecgridapi.ErrBadAnswer,
-		simulator.AnswerGzip:           ecgridapi.ErrBadAnswer,
+		simulator.AnswerReset:          ecgrid.ErrUnreachable,
+		simulator.AnswerResetAfter:     ecgrid.ErrUnreachable,
+		simulator.AnswerHTML:           ecgrid.ErrBadAnswer,
+		simulator.AnswerStatus:         ecgrid.ErrUnreachable,
+		simulator.AnswerRedirect:       ecgrid.ErrBadAnswer,
+		simulator.AnswerEmpty:          ecgrid.ErrBadAnswer,
+		simulator.AnswerHuge:           ecgrid.ErrBadAnswer,
+		simulator.AnswerEntities:       ecgrid.ErrBadAnswer,
+		simulator.AnswerHalf:           ecgrid.ErrBadAnswer,
+		simulator.AnswerDrip:           ecgrid.ErrTimeout,
+		simulator.AnswerEmptyResult:    ecgrid.ErrEmptyResult,
+		simulator.AnswerAbsentResult:   ecgrid.ErrEmptyResult,
+		simulator.AnswerWrongNamespace: ecgrid.ErrBadAnswer,
+		simulator.AnswerWrongOp:        ecgrid.ErrBadAnswer,
+		simulator.AnswerUTF16:          ecgrid.ErrBadAnswer,
+		simulator.AnswerLatin1:         ecgrid.ErrBadAnswer,
+		simulator.AnswerGzip:           ecgrid.ErrBadAnswer,
 	} {
 		t.Run(string(answer), func(t *testing.T) {
 			t.Parallel()
@@ -129,7 +129,7 @@ func TestSimulatorAnswers(t *testing.T) {
 			clear := s.Inject(simulator.Fault{Answer: answer, Echo: true, URL: s.SOAP,
 				Header: http.Header{"Set-Cookie": {"a=b"}}})
 			_, err := c.UserGetAPIKey(t.Context(), user.APIKey, user.UserID)
-			var e *ecgridapi.Error
+			var e *ecgrid.Error
 			if !errors.Is(err, kind) || !errors.As(err, &e) || !e.Sent {
 				t.Errorf("got %v, want %v", err, kind)
 			}
@@ -157,7 +157,7 @@ func TestSimulatorCountsOnce(t *testing.T) {
 			return c.ChangePassword(ctx, admin.APIKey, admin.Password, admin.Password+"x")
 		},
 	} {
-		if err := call(t.Context()); !errors.Is(err, ecgridapi.ErrUnreachable) || s.Count(op) != 1 {
+		if err := call(t.Context()); !errors.Is(err, ecgrid.ErrUnreachable) || s.Count(op) != 1 {
 			t.Errorf("%s: %v after %d calls", op, err, s.Count(op))
 		}
 	}

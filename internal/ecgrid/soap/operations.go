@@ -1,4 +1,4 @@
-package ecgridos
+package soap
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"vault-plugin-ecgrid/internal/ecgridapi"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // operation is what is fixed about one ECGridOS operation.
@@ -60,7 +60,7 @@ func (c *Client) Logout(ctx context.Context, sessionID string) error {
 
 // WhoAmI tells of a live session; of a dead one it gives a fault. An answer
 // without a session is ErrEmptyResult.
-func (c *Client) WhoAmI(ctx context.Context, sessionID string) (ecgridapi.Session, error) {
+func (c *Client) WhoAmI(ctx context.Context, sessionID string) (ecgrid.Session, error) {
 	e := newEnvelope(opWhoAmI, len(sessionID)).str("SessionID", sessionID)
 	return callForRecord(ctx, c, opWhoAmI, e, sessionFields)
 }
@@ -95,13 +95,13 @@ func (c *Client) ChangePassword(ctx context.Context, sessionID, oldPassword, new
 	case !found:
 		return emptyResult(opChangePassword)
 	case !changed:
-		return &ecgridapi.Error{Op: opChangePassword.name, Kind: ecgridapi.ErrFault, Reason: "answered false", Sent: true}
+		return &ecgrid.Error{Op: opChangePassword.name, Kind: ecgrid.ErrFault, Reason: "answered false", Sent: true}
 	}
 	return nil
 }
 
 // UserInfo tells of one user. An answer without a user is ErrEmptyResult.
-func (c *Client) UserInfo(ctx context.Context, sessionID string, userID int32) (ecgridapi.User, error) {
+func (c *Client) UserInfo(ctx context.Context, sessionID string, userID int32) (ecgrid.User, error) {
 	e := newEnvelope(opUserInfo, len(sessionID)).
 		str("SessionID", sessionID).int("UserID", userID)
 	return callForRecord(ctx, c, opUserInfo, e, userFields)
@@ -109,7 +109,7 @@ func (c *Client) UserInfo(ctx context.Context, sessionID string, userID int32) (
 
 // UserList gives the users that the session can see and whose name has name in
 // it, in ECGrid's order; "" is all of them. None is not an error.
-func (c *Client) UserList(ctx context.Context, sessionID, name string) ([]ecgridapi.User, error) {
+func (c *Client) UserList(ctx context.Context, sessionID, name string) ([]ecgrid.User, error) {
 	e := newEnvelope(opUserList, len(sessionID)+len(name)).
 		str("SessionID", sessionID).str("Name", name)
 	users, _, err := call(ctx, c, opUserList, e, (*answer).users)
@@ -165,7 +165,7 @@ func callForRecord[T any](ctx context.Context, c *Client, op *operation, e *enve
 }
 
 func emptyResult(op *operation) error {
-	return &ecgridapi.Error{Op: op.name, Kind: ecgridapi.ErrEmptyResult, Sent: true}
+	return &ecgrid.Error{Op: op.name, Kind: ecgrid.ErrEmptyResult, Sent: true}
 }
 
 // field is one element of a record that is kept.
@@ -176,26 +176,26 @@ type field[T any] struct {
 }
 
 // Of SessionInfo (WSDL). Its SessionID is left where it is.
-var sessionFields = []field[ecgridapi.Session]{
-	{"ECGridOSVersion", false, func(s *ecgridapi.Session, t string) bool { s.ECGridOSVersion = t; return true }},
-	{"UserID", true, func(s *ecgridapi.Session, t string) bool { return parseInt(t, &s.UserID) }},
-	{"LoginName", false, func(s *ecgridapi.Session, t string) bool { s.LoginName = t; return true }},
-	{"AuthLevel", false, func(s *ecgridapi.Session, t string) bool { s.AuthLevel = enum(t); return true }},
-	{"OpenSessions", true, func(s *ecgridapi.Session, t string) bool { return parseShort(t, &s.OpenSessions) }},
-	{"TimeOut", true, func(s *ecgridapi.Session, t string) bool { return parseShort(t, &s.TimeOut) }},
-	{"NetworkID", true, func(s *ecgridapi.Session, t string) bool { return parseInt(t, &s.NetworkID) }},
-	{"MailboxID", true, func(s *ecgridapi.Session, t string) bool { return parseInt(t, &s.MailboxID) }},
+var sessionFields = []field[ecgrid.Session]{
+	{"ECGridOSVersion", false, func(s *ecgrid.Session, t string) bool { s.ECGridOSVersion = t; return true }},
+	{"UserID", true, func(s *ecgrid.Session, t string) bool { return parseInt(t, &s.UserID) }},
+	{"LoginName", false, func(s *ecgrid.Session, t string) bool { s.LoginName = t; return true }},
+	{"AuthLevel", false, func(s *ecgrid.Session, t string) bool { s.AuthLevel = enum(t); return true }},
+	{"OpenSessions", true, func(s *ecgrid.Session, t string) bool { return parseShort(t, &s.OpenSessions) }},
+	{"TimeOut", true, func(s *ecgrid.Session, t string) bool { return parseShort(t, &s.TimeOut) }},
+	{"NetworkID", true, func(s *ecgrid.Session, t string) bool { return parseInt(t, &s.NetworkID) }},
+	{"MailboxID", true, func(s *ecgrid.Session, t string) bool { return parseInt(t, &s.MailboxID) }},
 }
 
 // Of UserIDInfo (WSDL).
-var userFields = []field[ecgridapi.User]{
-	{"UserID", true, func(u *ecgridapi.User, t string) bool { return parseInt(t, &u.UserID) }},
-	{"LoginName", false, func(u *ecgridapi.User, t string) bool { u.LoginName = t; return true }},
-	{"NetworkID", true, func(u *ecgridapi.User, t string) bool { return parseInt(t, &u.NetworkID) }},
-	{"MailboxID", true, func(u *ecgridapi.User, t string) bool { return parseInt(t, &u.MailboxID) }},
-	{"AuthLevel", false, func(u *ecgridapi.User, t string) bool { u.AuthLevel = enum(t); return true }},
-	{"Status", false, func(u *ecgridapi.User, t string) bool { u.Status = enum(t); return true }},
-	{"LockedOut", false, func(u *ecgridapi.User, t string) bool { return parseBool(t, &u.LockedOut) }},
+var userFields = []field[ecgrid.User]{
+	{"UserID", true, func(u *ecgrid.User, t string) bool { return parseInt(t, &u.UserID) }},
+	{"LoginName", false, func(u *ecgrid.User, t string) bool { u.LoginName = t; return true }},
+	{"NetworkID", true, func(u *ecgrid.User, t string) bool { return parseInt(t, &u.NetworkID) }},
+	{"MailboxID", true, func(u *ecgrid.User, t string) bool { return parseInt(t, &u.MailboxID) }},
+	{"AuthLevel", false, func(u *ecgrid.User, t string) bool { u.AuthLevel = enum(t); return true }},
+	{"Status", false, func(u *ecgrid.User, t string) bool { u.Status = enum(t); return true }},
+	{"LockedOut", false, func(u *ecgrid.User, t string) bool { return parseBool(t, &u.LockedOut) }},
 }
 
 // readRecord reads the element at hand. Fields that are not kept are passed over
@@ -248,9 +248,9 @@ const (
 )
 
 // users reads the element at hand, an ArrayOfUserIDInfo. A nil entry is no user.
-func (a *answer) users() ([]ecgridapi.User, error) {
-	var full [][]ecgridapi.User
-	var part []ecgridapi.User
+func (a *answer) users() ([]ecgrid.User, error) {
+	var full [][]ecgrid.User
+	var part []ecgrid.User
 	kept := 0
 	err := a.children(func(start xml.StartElement) error {
 		if start.Name != (xml.Name{Space: nsECGrid, Local: "UserIDInfo"}) || isNil(start) {
@@ -265,7 +265,7 @@ func (a *answer) users() ([]ecgridapi.User, error) {
 			return badAnswer(tooLarge)
 		}
 		if len(part) == usersPart {
-			full, part = append(full, part), make([]ecgridapi.User, 0, usersPart)
+			full, part = append(full, part), make([]ecgrid.User, 0, usersPart)
 		}
 		part = append(part, u)
 		return nil

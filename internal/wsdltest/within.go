@@ -1,4 +1,4 @@
-package wsdltypes
+package wsdltest
 
 import (
 	"errors"

@@ -1,10 +1,11 @@
-// Package ecgridapi is the vocabulary that every way of talking to ECGrid
+// Package ecgrid is the vocabulary that every way of talking to ECGrid
 // shares: the records an answer is read into and one sentinel per meaning of a
 // failure. The SOAP client returns them, backend decides by them; neither needs
 // to know the other.
-package ecgridapi
+package ecgrid
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -27,6 +28,26 @@ type Endpoint struct {
 	// connections is sized to it.
 	MaxConcurrent int
 }
+
+// Client is what the engine needs of ECGrid, over whatever transport. Where a
+// method takes a sessionID, an API key may stand for it (vendor docs). Every
+// failure wraps one sentinel of this package. It is safe for concurrent use.
+type Client interface {
+	Login(ctx context.Context, loginName, password string) (sessionID string, err error)
+	Logout(ctx context.Context, sessionID string) error
+	WhoAmI(ctx context.Context, sessionID string) (Session, error)
+	UserGetAPIKey(ctx context.Context, sessionID string, userID int32) (string, error)
+	GenerateAPIKey(ctx context.Context, sessionID string, userID int32) (string, error)
+	ChangePassword(ctx context.Context, sessionID, oldPassword, newPassword string) error
+	UserList(ctx context.Context, sessionID, name string) ([]User, error)
+	// Version needs no session: it tells whether ECGrid answers at all.
+	Version(ctx context.Context) (string, error)
+	// Close lets go of kept connections.
+	Close()
+}
+
+// Connector makes a Client for an endpoint. It does no I/O.
+type Connector func(Endpoint) (Client, error)
 
 // Session is what WhoAmI tells of a session (WSDL type SessionInfo), less the
 // SessionID, which the caller has and nothing else should.
