@@ -2,7 +2,9 @@
 VERSION ?= v0.1.0
 COMMIT ?= $(shell scripts/commit.sh)
 
-GO_BUILD = CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)"
+# The user's own settings for Go must not break ours.
+GO = root=. && . scripts/env.sh && go
+GO_BUILD = export CGO_ENABLED=0 && $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)"
 
 .DEFAULT_GOAL := help
 .PHONY: help build test test-docs demo dev bench lint release fmt clean
@@ -27,7 +29,7 @@ dev: build ## the same, left running, with what to type; Ctrl-C ends it
 	@scripts/dev.sh
 
 bench: ## Go benchmarks: time and allocations of a read
-	go test -run '^$$' -bench . -benchmem ./...
+	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 lint: ## gofmt, go vet, staticcheck (pinned in tools/go.mod); shellcheck where it is installed
 	@scripts/lint.sh

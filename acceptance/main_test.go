@@ -63,7 +63,8 @@ func run(m *testing.M) (code int) {
 }
 
 func setUp() (err error) {
-	if suite.dir, err = os.MkdirTemp("", "acceptance"); err != nil {
+	// Where GOTMPDIR is set, the usual place may be one that no program runs from.
+	if suite.dir, err = os.MkdirTemp(os.Getenv("GOTMPDIR"), "acceptance"); err != nil {
 		return err
 	}
 	suite.sharedVault = sync.OnceValues(func() (*vault, error) { return startVault(inmem) })
@@ -85,6 +86,7 @@ func repoRoot() string {
 // would look like a hang.
 func findVault() error {
 	cmd := exec.Command(filepath.Join(repoRoot(), "scripts", "vault.sh"), "--no-build")
+	cmd.Dir = repoRoot() // where go test is typed, and a relative VAULT_BIN starts
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -140,7 +142,7 @@ func obtainPlugin(to string) error {
 		}
 		return os.WriteFile(to, raw, 0o755)
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", to, "./cmd/"+pluginName)
+	cmd := exec.Command("sh", "-c", `root=.; . scripts/env.sh; exec go build -trimpath -ldflags '-s -w' -o "$1" "./cmd/$2"`, "build", to, pluginName)
 	cmd.Dir = repoRoot()
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

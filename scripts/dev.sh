@@ -31,7 +31,7 @@ VAULT_TOKEN=\$(vault token create -policy=team-5001 -field=token) vault read ecg
 
 # after a change to the code
 make build
-vault plugin register -sha256=\$($(sha256_command) bin/vault-plugin-ecgrid | cut -d ' ' -f 1) -version=$(plugin_version) secret vault-plugin-ecgrid
+vault plugin register -sha256=\$(scripts/sha256.sh bin/vault-plugin-ecgrid) -version=$(plugin_version) secret vault-plugin-ecgrid
 vault plugin reload -plugin=vault-plugin-ecgrid
 
 Vault's log:      $work/vault.log

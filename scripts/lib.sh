@@ -5,6 +5,9 @@
 
 set -eu
 
+# shellcheck source=scripts/env.sh
+. "$root/scripts/env.sh"
+
 for name in $(env | sed -n 's/^\(VAULT_[A-Z0-9_]*\)=.*/\1/p'); do
 	case $name in VAULT_BIN) ;; *) unset "$name" ;; esac # a user's own Vault is none of ours
 done
@@ -60,7 +63,7 @@ prepare() {
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
 	umask 077
-	work=$(mktemp -d "${TMPDIR:-/tmp}/ecgrid.XXXXXX")
+	work=$(mktemp -d "$TMPDIR/ecgrid.XXXXXX")
 	(cd "$root" && go build -o "$work/demokit" ./scripts/demokit)
 	cd "$work"
 	mkdir bin
@@ -126,26 +129,13 @@ try_vault() {
 	kill -0 "$vault_pid" 2>/dev/null
 }
 
-# The command this machine has for a SHA-256; all of them print the sum first.
-sha256_command() {
-	if command -v sha256sum >/dev/null 2>&1; then
-		echo sha256sum
-	elif command -v shasum >/dev/null 2>&1; then
-		echo shasum -a 256
-	else
-		echo openssl dgst -sha256 -r
-	fi
-}
-
-sha256_of() { $(sha256_command) "$1" | cut -d ' ' -f 1; }
-
 # The version as the binary itself reports it: Vault refuses any other.
 plugin_version() {
 	"$root/bin/vault-plugin-ecgrid" -version | sed -n 's/.*\(v[0-9][0-9]*\.[0-9][0-9A-Za-z.+-]*\).*/\1/p' | head -n 1
 }
 
 install_plugin() {
-	sum=$(sha256_of "$root/bin/vault-plugin-ecgrid")
+	sum=$("$root/scripts/sha256.sh" "$root/bin/vault-plugin-ecgrid")
 	run vault plugin register -sha256="$sum" -version="$(plugin_version)" secret vault-plugin-ecgrid
 	run vault secrets enable -path=ecgrid vault-plugin-ecgrid
 }

@@ -1,6 +1,9 @@
 #!/bin/sh
 # gofmt, vet, staticcheck and, where it is installed, shellcheck. Runs all of them before it fails.
-cd -- "$(dirname -- "$0")/.." || exit 1
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
+# shellcheck source=scripts/env.sh
+. "$root/scripts/env.sh"
+cd "$root" || exit 1
 failed=0
 
 check() {

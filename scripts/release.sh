@@ -7,7 +7,10 @@
 #   FORCE=1            release a tree that differs from its commit; its commit then ends in -dirty
 #   SOURCE_DATE_EPOCH  the time of everything inside, instead of the commit's
 set -eu
-cd -- "$(dirname -- "$0")/.."
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+# shellcheck source=scripts/env.sh
+. "$root/scripts/env.sh"
+cd "$root"
 
 all='darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64 linux/amd64 linux/arm64 windows/amd64 windows/arm64'
 name=vault-plugin-ecgrid
@@ -42,9 +45,9 @@ if [ -n "$changes" ]; then
 fi
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 
-# What the user's own settings could change in the binaries.
-GOFLAGS=-mod=readonly GOWORK=off GOEXPERIMENT='' GOFIPS140=off GOAMD64=v1 GOARM64=v8.0 CGO_ENABLED=0
-export GOFLAGS GOWORK GOEXPERIMENT GOFIPS140 GOAMD64 GOARM64 CGO_ENABLED SOURCE_DATE_EPOCH
+# What else of the user's own settings could change in the binaries.
+GOEXPERIMENT='' GOFIPS140=off GOAMD64=v1 GOARM64=v8.0 CGO_ENABLED=0
+export GOEXPERIMENT GOFIPS140 GOAMD64 GOARM64 CGO_ENABLED SOURCE_DATE_EPOCH
 unset GOOS GOARCH
 
 # dist/ is there whole or not at all.
@@ -58,7 +61,7 @@ for platform in $platforms; do
 	os=${platform%/*} arch=${platform#*/} exe=
 	[ "$os" != windows ] || exe=.exe
 	say "$platform"
-	GOOS=$os GOARCH=$arch go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version -X main.commit=$commit" \
+	GOOS=$os GOARCH=$arch go build -trimpath -ldflags "-s -w -X main.version=$version -X main.commit=$commit" \
 		-o "dist/bin/${os}_$arch/$name$exe" "./cmd/$name"
 done
 

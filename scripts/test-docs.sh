@@ -2,7 +2,10 @@
 # Runs every ```sh block of README.md and docs/*.md on a real Vault with the plugin and
 # an ECGrid simulator; acceptance/docs_test.go says how. It is part of make test.
 set -eu
-cd -- "$(dirname -- "$0")/.."
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+# shellcheck source=scripts/env.sh
+. "$root/scripts/env.sh"
+cd "$root"
 VAULT_BIN=$(scripts/vault.sh)
 PLUGIN_BIN=$PWD/bin/vault-plugin-ecgrid
 export VAULT_BIN PLUGIN_BIN

@@ -9,6 +9,8 @@
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+# shellcheck source=scripts/env.sh
+. "$root/scripts/env.sh"
 
 # 1.16 is the oldest line with version pins (sys/plugins/pins), which a safe
 # upgrade of a plugin needs, and the oldest long-term line.
@@ -109,7 +111,7 @@ clean_up() {
 
 compile() {
 	cd "$root/tools/vault"
-	GOWORK=off CGO_ENABLED=0 exec go build -v -tags minimal -trimpath -ldflags '-s -w' \
+	CGO_ENABLED=0 exec go build -v -tags minimal -trimpath -ldflags '-s -w' \
 		-o "$tmp" github.com/hashicorp/vault
 }
 
@@ -153,7 +155,7 @@ fi
 
 if on_path=$(command -v vault 2>/dev/null) && [ -x "$on_path" ]; then
 	why=$(unfit "$on_path")
-	[ -n "$why" ] || found "$on_path"
+	[ -n "$why" ] || found "$(absolute "$on_path")" # PATH may hold relative directories
 	say "not using $on_path: it $why"
 fi
 
