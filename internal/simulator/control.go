@@ -1,9 +1,6 @@
 package simulator
 
-import (
-	"maps"
-	"slices"
-)
+import "maps"
 
 // What follows happens behind a client's back: as if an administrator, or time,
 // had done it at ECGrid.
@@ -38,10 +35,10 @@ func (s *Simulator) Update(userID int32, change func(*User)) bool {
 	if a == nil {
 		return false
 	}
-	change(&a.User)
-	a.UserID = userID
-	a.modified = s.opts.Clock()
-	s.seen.secret(a.Password, a.APIKey)
+	s.change(a, func() {
+		change(&a.User)
+		a.UserID = userID
+	})
 	return true
 }
 
@@ -49,8 +46,13 @@ func (s *Simulator) Update(userID int32, change func(*User)) bool {
 func (s *Simulator) Delete(userID int32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	a := s.users[userID]
+	if a == nil {
+		return
+	}
 	s.closeAll(userID)
-	maps.DeleteFunc(s.tokens, func(_ string, n *session) bool { return n.user.UserID == userID })
+	maps.DeleteFunc(s.tokens, func(_ string, n *session) bool { return n.user == a })
+	s.unindex(a)
 	delete(s.users, userID)
 }
 
@@ -75,14 +77,7 @@ func (s *Simulator) ReplaceKey(userID int32) string {
 func (s *Simulator) KillSessions(userID int32) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if userID != 0 {
-		return s.closeAll(userID)
-	}
-	killed := 0
-	for _, id := range slices.Collect(maps.Keys(s.users)) {
-		killed += s.closeAll(id)
-	}
-	return killed
+	return s.closeAll(userID)
 }
 
 // FillSessions opens sessions of a user from elsewhere until its table is full,
@@ -94,8 +89,9 @@ func (s *Simulator) FillSessions(userID int32) int {
 	if a == nil {
 		return 0
 	}
+	s.expire()
 	opened := 0
-	for ; s.openOf(userID) < s.opts.SessionCap; opened++ {
+	for ; a.open < s.opts.SessionCap; opened++ {
 		s.open(a, "192.0.2.1")
 	}
 	return opened

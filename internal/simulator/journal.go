@@ -42,11 +42,36 @@ type Exchange struct {
 	Response       []byte
 }
 
+// keptSecrets bounds the dead secrets that are remembered: far more than calls,
+// since a test that searches for them wants all it can get.
+const keptSecrets = 100_000
+
+// newest keeps the last of what it is given.
+type newest[T any] struct {
+	keep  int
+	items []T
+}
+
+// add tells what it forgets for it.
+func (n *newest[T]) add(item T) (forgotten []T) {
+	n.items = append(n.items, item)
+	if len(n.items) < 2*n.keep { // seldom, so that it costs next to nothing
+		return nil
+	}
+	forgotten = n.items[:len(n.items)-n.keep]
+	n.items = slices.Clone(n.items[len(n.items)-n.keep:])
+	return forgotten
+}
+
+func (n *newest[T]) all() []T { return n.items[max(0, len(n.items)-n.keep):] }
+
 // journal is what the simulator saw. Simulator.mu guards it.
 type journal struct {
-	calls          []*Call
-	exchanges      []*Exchange
+	calls          newest[*Call]
+	counts         map[string]int // calls, by operation
+	exchanges      newest[*Exchange]
 	secrets        map[string]bool
+	secretsByAge   newest[string]
 	refusedLogins  int
 	badRequests    int
 	maxSessions    int
@@ -56,14 +81,25 @@ type journal struct {
 	sessionsOpened int
 }
 
-func newJournal() journal {
-	return journal{secrets: map[string]bool{}, changed: make(chan struct{})}
+func newJournal(keep int) journal {
+	return journal{
+		calls:        newest[*Call]{keep: keep},
+		counts:       map[string]int{},
+		exchanges:    newest[*Exchange]{keep: keep},
+		secrets:      map[string]bool{},
+		secretsByAge: newest[string]{keep: keptSecrets},
+		changed:      make(chan struct{}),
+	}
 }
 
 func (j *journal) secret(values ...string) {
 	for _, v := range values {
-		if v != "" {
-			j.secrets[v] = true
+		if v == "" || j.secrets[v] {
+			continue
+		}
+		j.secrets[v] = true
+		for _, old := range j.secretsByAge.add(v) {
+			delete(j.secrets, old)
 		}
 	}
 }
@@ -74,7 +110,8 @@ func (j *journal) sessionOpened(open int) {
 }
 
 func (j *journal) begin(c *Call) {
-	j.calls = append(j.calls, c)
+	j.calls.add(c)
+	j.counts[c.Op]++
 	j.inFlight++
 	j.maxInFlight = max(j.maxInFlight, j.inFlight)
 	j.notify()
@@ -92,21 +129,23 @@ func (j *journal) notify() {
 }
 
 func (j *journal) count(op string) int {
+	if op != "" {
+		return j.counts[op]
+	}
 	n := 0
-	for _, c := range j.calls {
-		if op == "" || c.Op == op {
-			n++
-		}
+	for _, count := range j.counts {
+		n += count
 	}
 	return n
 }
 
-// Calls are all calls so far, oldest first.
+// Calls are the newest Options.KeepCalls calls, oldest first.
 func (s *Simulator) Calls() []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make([]Call, len(s.seen.calls))
-	for i, c := range s.seen.calls {
+	kept := s.seen.calls.all()
+	all := make([]Call, len(kept))
+	for i, c := range kept {
 		all[i] = *c
 	}
 	return all
@@ -172,13 +211,10 @@ func (s *Simulator) State() State {
 func (s *Simulator) state() State {
 	s.expire()
 	st := State{
-		Calls: map[string]int{}, OpenByUser: map[int32]int{},
+		Calls: maps.Clone(s.seen.counts), OpenByUser: map[int32]int{},
 		RefusedLogins: s.seen.refusedLogins, BadRequests: s.seen.badRequests,
 		OpenSessions: len(s.sessions), MaxOpenSessions: s.seen.maxSessions, SessionsOpened: s.seen.sessionsOpened,
 		InFlight: s.seen.inFlight, MaxInFlight: s.seen.maxInFlight,
-	}
-	for _, c := range s.seen.calls {
-		st.Calls[c.Op]++
 	}
 	for _, n := range s.sessions {
 		st.OpenByUser[n.user.UserID]++
@@ -189,15 +225,27 @@ func (s *Simulator) state() State {
 // OpenSessions is how many SOAP sessions are open, of all users.
 func (s *Simulator) OpenSessions() int { return s.State().OpenSessions }
 
-// Secrets are all passwords, keys, SessionIDs and tokens there ever were, and
-// each again as XML and JSON escape it, for tests that search logs for them.
+// Secrets are all passwords, keys, SessionIDs and tokens there are, and of those
+// there ever were the newest 100,000, and each again as XML and JSON escape it, for
+// tests that search logs for them.
 func (s *Simulator) Secrets() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := map[string]bool{}
+	add := func(secret string) { all[secret], all[xmlEscaped(secret)], all[jsonEscaped(secret)] = true, true, true }
 	for secret := range s.seen.secrets {
-		all[secret], all[xmlEscaped(secret)], all[jsonEscaped(secret)] = true, true, true
+		add(secret)
 	}
+	for _, a := range s.users {
+		add(a.Password)
+		add(a.APIKey)
+	}
+	for _, open := range []map[string]*session{s.sessions, s.tokens} {
+		for id := range open {
+			add(id)
+		}
+	}
+	delete(all, "") // the key of a user that has none
 	return slices.Sorted(maps.Keys(all))
 }
 
@@ -212,13 +260,14 @@ func jsonEscaped(text string) string {
 	return strings.Trim(string(b), `"`)
 }
 
-// Exchanges are the raw requests and answers so far, where Options.Record is
-// set, oldest first. What a client has received of an answer is in it.
+// Exchanges are the newest Options.KeepCalls requests and answers, raw, where
+// Options.Record is set, oldest first. What a client has received of an answer is in it.
 func (s *Simulator) Exchanges() []Exchange {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make([]Exchange, len(s.seen.exchanges))
-	for i, x := range s.seen.exchanges {
+	kept := s.seen.exchanges.all()
+	all := make([]Exchange, len(kept))
+	for i, x := range kept {
 		all[i] = *x // what is appended to Response later lies beyond this copy's length
 	}
 	return all
@@ -235,7 +284,7 @@ func (s *Simulator) serveRecorded(w http.ResponseWriter, r *http.Request) {
 	}{io.MultiReader(bytes.NewReader(request), r.Body), r.Body}
 	x := &Exchange{Method: r.Method, URL: r.URL.String(), RequestHeader: r.Header.Clone(), Request: request}
 	s.mu.Lock()
-	s.seen.exchanges = append(s.seen.exchanges, x)
+	s.seen.exchanges.add(x)
 	s.mu.Unlock()
 	s.mux.ServeHTTP(&recorder{w, s, x}, r)
 }

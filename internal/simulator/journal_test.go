@@ -33,6 +33,58 @@ func TestCalls(t *testing.T) {
 	}
 }
 
+// What is remembered is bounded, what is counted is not.
+func TestKeepCalls(t *testing.T) {
+	t.Parallel()
+	const keep, made = 10, 35
+	s := newSim(t, simulator.Options{KeepCalls: keep, Record: true})
+	for range made {
+		call(s, "Version")
+	}
+	call(s, "WhoAmI")
+	calls, exchanges := s.Calls(), s.Exchanges()
+	if len(calls) != keep || len(exchanges) != keep || calls[keep-1].Op != "WhoAmI" || exchanges[keep-1].Op != "WhoAmI" || calls[0].Op != "Version" {
+		t.Errorf("%d calls and %d exchanges, or not the newest", len(calls), len(exchanges))
+	}
+	if s.Count("Version") != made || s.Count("") != made+1 || s.State().Calls["Version"] != made {
+		t.Errorf("counted %d of %d", s.Count("Version"), made)
+	}
+}
+
+// A call that is forgotten while it is under way ends all the same.
+func TestKeepCallsInFlight(t *testing.T) {
+	t.Parallel()
+	s := newSim(t, simulator.Options{KeepCalls: 1})
+	s.Inject(simulator.Fault{Op: "WhoAmI", Before: func(s *simulator.Simulator) {
+		for range 5 {
+			call(s, "Version")
+		}
+	}})
+	call(s, "WhoAmI")
+	if st := s.State(); st.InFlight != 0 || st.MaxInFlight != 2 {
+		t.Errorf("in flight %d, at most %d", st.InFlight, st.MaxInFlight)
+	}
+}
+
+// Dead secrets are forgotten some day, those in use never.
+func TestSecretsAreBounded(t *testing.T) {
+	t.Parallel()
+	s := newSim(t, simulator.Options{})
+	first := user(t, s, simulator.UserID5001).APIKey
+	id := login(t, s, simulator.AdminUserID)
+	for range 250_000 {
+		s.ReplaceKey(simulator.UserID5001)
+	}
+	admin, secrets := user(t, s, simulator.AdminUserID), s.Secrets()
+	has := func(secret string) bool { _, found := slices.BinarySearch(secrets, secret); return found }
+	if len(secrets) > 220_000 || has(first) {
+		t.Errorf("%d secrets are kept", len(secrets))
+	}
+	if !has(id) || !has(admin.Password) || !has(admin.APIKey) || !has(user(t, s, simulator.UserID5001).APIKey) || has("") {
+		t.Error("a secret that is in use is missing, or an empty one is there")
+	}
+}
+
 func TestSecrets(t *testing.T) {
 	t.Parallel()
 	s := newSim(t, simulator.Options{})

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"iter"
 	"math"
 	"strconv"
 	"strings"
@@ -27,7 +28,7 @@ type record map[string]string
 type value struct {
 	text string
 	one  record
-	list []record
+	list iter.Seq[record]
 }
 
 // operation is one row of the WSDL and what it does here.
@@ -94,7 +95,7 @@ func (s *Simulator) login(c *call) (value, Cause) {
 // logout answers the session's length in ms (older docs). A key given as the
 // SessionID has no session to end: 0.
 func logout(s *Simulator, n *session, _ *call) (value, Cause) {
-	delete(s.sessions, n.id)
+	s.close(n)
 	ms := min(s.opts.Clock().Sub(n.opened).Milliseconds(), math.MaxInt32)
 	return value{text: itoa(ms)}, ""
 }
@@ -115,7 +116,7 @@ func whoAmI(s *Simulator, n *session, _ *call) (value, Cause) {
 		"TimeZoneOffset":  "-5",
 		"AuthLevel":       u.AuthLevel,
 		"LastLogin":       dateTime(u.lastLogin),
-		"OpenSessions":    itoa(min(s.openOf(u.UserID), math.MaxInt16)),
+		"OpenSessions":    itoa(min(u.open, math.MaxInt16)),
 		"TimeOut":         itoa(min(int64(s.opts.IdleTimeout/time.Second), math.MaxInt16)),
 		"NetworkID":       itoa(u.NetworkID),
 		"MailboxID":       itoa(u.MailboxID),
@@ -140,16 +141,17 @@ func changePassword(s *Simulator, n *session, c *call) (value, Cause) {
 	return value{text: "true"}, ""
 }
 
-func userInfo(s *Simulator, t *account) (value, Cause) { return value{one: s.userRecord(t)}, "" }
+func userInfo(_ *Simulator, t *account) (value, Cause) { return value{one: userRecord(t)}, "" }
 
 func userList(s *Simulator, n *session, c *call) (value, Cause) {
-	list := []record{}
-	for _, a := range s.sortedUsers() {
-		if n.user.mayReach(a) && a.matches(c.args["Name"]) {
-			list = append(list, s.userRecord(a))
+	// One at a time: all records at once would be several times the answer.
+	return value{list: func(yield func(record) bool) {
+		for _, a := range s.sortedUsers() {
+			if n.user.mayReach(a) && a.matches(c.args["Name"]) && !yield(userRecord(a)) {
+				return
+			}
 		}
-	}
-	return value{list: list}, ""
+	}}, ""
 }
 
 // userReset forgets sessions and refused logins (WSDL); it does not unlock.
@@ -165,7 +167,7 @@ func (a *account) matches(name string) bool {
 	return strings.Contains(all, strings.ToLower(name))
 }
 
-func (s *Simulator) userRecord(a *account) record {
+func userRecord(a *account) record {
 	return record{
 		"UserID":           itoa(a.UserID),
 		"LoginName":        a.LoginName,
@@ -186,7 +188,7 @@ func (s *Simulator) userRecord(a *account) record {
 		"LastLogin":        dateTime(a.lastLogin),
 		"Status":           a.Status,
 		"LockedOut":        strconv.FormatBool(a.LockedOut),
-		"OpenSessions":     itoa(min(s.openOf(a.UserID), math.MaxInt16)),
+		"OpenSessions":     itoa(min(a.open, math.MaxInt16)),
 	}
 }
 

@@ -22,7 +22,8 @@ func (s *Simulator) authenticate(login, password string, capped bool) *account {
 		s.seen.refusedLogins++
 		return nil
 	}
-	full := capped && s.openOf(a.UserID) >= s.opts.SessionCap
+	s.expire()
+	full := capped && a.open >= s.opts.SessionCap
 	if !a.alive() || a.LockedOut || full || a.Password != password {
 		s.refuse(a)
 		return nil
@@ -45,6 +46,7 @@ func (s *Simulator) open(a *account, ip string) *session {
 	s.events++
 	n := &session{id: newGUID(), user: a, ip: ip, event: s.events, opened: now, used: now}
 	s.sessions[n.id] = n
+	a.open++
 	s.seen.secret(n.id)
 	s.seen.sessionOpened(len(s.sessions))
 	return n
@@ -53,11 +55,11 @@ func (s *Simulator) open(a *account, ip string) *session {
 // resolve is who a SessionID, or an API key in its place, stands for; nil is
 // nobody. It counts as use of the session.
 func (s *Simulator) resolve(id, ip string) *session {
+	s.expire()
 	if a := s.userByKey(id); a != nil && a.alive() {
 		now := s.opts.Clock()
 		return &session{id: id, user: a, ip: ip, opened: now, used: now}
 	}
-	s.expire()
 	n := s.sessions[id]
 	if n == nil || n.ip != ip || !n.user.alive() {
 		return nil
@@ -66,39 +68,54 @@ func (s *Simulator) resolve(id, ip string) *session {
 	return n
 }
 
-// expire forgets sessions nobody used for too long.
+// expire forgets sessions nobody used for too long. It runs in every call, so it
+// looks only when there may be one.
 func (s *Simulator) expire() {
 	now := s.opts.Clock()
-	for id, n := range s.sessions {
-		if now.Sub(n.used) >= s.opts.IdleTimeout {
-			delete(s.sessions, id)
+	if now.Before(s.expireFrom) {
+		return
+	}
+	s.expireFrom = now.Add(min(s.opts.IdleTimeout, tokenLife)) // the earliest end of what opens from now on
+	for _, n := range s.sessions {
+		if !s.outlives(n.used.Add(s.opts.IdleTimeout), now) {
+			s.close(n)
 		}
 	}
 	for id, n := range s.tokens {
-		if !now.Before(n.expires) {
+		if !s.outlives(n.expires, now) {
 			delete(s.tokens, id)
 		}
 	}
 }
 
-func (s *Simulator) openOf(userID int32) int {
-	s.expire()
-	count := 0
-	for _, n := range s.sessions {
-		if n.user.UserID == userID {
-			count++
-		}
+// outlives tells whether what ends then is there now, and has expire look again by then.
+func (s *Simulator) outlives(end, now time.Time) bool {
+	if !now.Before(end) {
+		return false
 	}
-	return count
+	if end.Before(s.expireFrom) {
+		s.expireFrom = end
+	}
+	return true
 }
 
+// close ends a session; a key that stands for one has none to end.
+func (s *Simulator) close(n *session) {
+	if s.sessions[n.id] != n {
+		return
+	}
+	delete(s.sessions, n.id)
+	n.user.open--
+}
+
+// closeAll ends a user's sessions, everybody's where userID is 0, and tells how
+// many there were.
 func (s *Simulator) closeAll(userID int32) int {
-	count := 0
-	for id, n := range s.sessions {
-		if n.user.UserID == userID {
-			delete(s.sessions, id)
-			count++
+	before := len(s.sessions)
+	for _, n := range s.sessions {
+		if userID == 0 || n.user.UserID == userID {
+			s.close(n)
 		}
 	}
-	return count
+	return before - len(s.sessions)
 }

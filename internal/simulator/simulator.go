@@ -31,6 +31,9 @@ const (
 	DefaultIdleTimeout = time.Hour
 	// DefaultMaxBody bounds a request's body, in bytes.
 	DefaultMaxBody = 1 << 20
+	// DefaultKeepCalls bounds what is remembered, so that a long run under load
+	// does not fill the memory.
+	DefaultKeepCalls = 10_000
 )
 
 // Options set a Simulator up; the zero value is a useful one.
@@ -56,8 +59,12 @@ type Options struct {
 	MaxBody int64
 	// ClientIP tells where a request comes from; nil is its RemoteAddr.
 	ClientIP func(*http.Request) string
-	// Record keeps every request and answer, raw, for Exchanges.
+	// Record keeps requests and answers, raw, for Exchanges.
 	Record bool
+	// KeepCalls is how many calls are remembered for Calls, and how many exchanges
+	// with Record: the newest. What is counted goes on being so. 0 is
+	// DefaultKeepCalls.
+	KeepCalls int
 }
 
 // Simulator is one ECGrid. It is an http.Handler and safe for concurrent use.
@@ -67,11 +74,15 @@ type Simulator struct {
 
 	mu       sync.Mutex
 	users    map[int32]*account
+	byLogin  map[string]*account // in lower case: login names do not depend on case
+	byKey    map[string]*account
 	sessions map[string]*session
 	tokens   map[string]*session // REST, by bearer token
 	events   int32
-	faults   []*armed
-	seen     journal
+
+	expireFrom time.Time // no session ends before
+	faults     []*armed
+	seen       journal
 }
 
 // New makes a Simulator. Passwords and keys that Options leave out are random.
@@ -87,9 +98,11 @@ func New(o Options) (*Simulator, error) {
 		opts:     o,
 		mux:      http.NewServeMux(),
 		users:    make(map[int32]*account, len(o.Users)),
+		byLogin:  make(map[string]*account, len(o.Users)),
+		byKey:    make(map[string]*account, len(o.Users)),
 		sessions: map[string]*session{},
 		tokens:   map[string]*session{},
-		seen:     newJournal(),
+		seen:     newJournal(o.KeepCalls),
 	}
 	for _, u := range o.Users {
 		s.addUser(u)
@@ -112,6 +125,9 @@ func withDefaults(o Options) Options {
 	}
 	if o.MaxBody == 0 {
 		o.MaxBody = DefaultMaxBody
+	}
+	if o.KeepCalls == 0 {
+		o.KeepCalls = DefaultKeepCalls
 	}
 	if o.ClientIP == nil {
 		o.ClientIP = remoteIP

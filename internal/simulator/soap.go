@@ -197,7 +197,7 @@ func writeResult(x *xmlWriter, out field, result value) {
 	switch {
 	case result.list != nil:
 		x.open(out.name)
-		for _, r := range result.list {
+		for r := range result.list {
 			writeRecord(x, "UserIDInfo", "UserIDInfo", r)
 		}
 		x.close(out.name)

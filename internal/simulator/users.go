@@ -56,6 +56,7 @@ type account struct {
 	User
 	created, modified, lastLogin time.Time
 	refused                      int // logins in a row
+	open                         int // SOAP sessions
 }
 
 // DefaultUsers are the users of a Simulator that is given none. Their
@@ -122,28 +123,38 @@ func (s *Simulator) addUser(u User) {
 		u.APIKey = newGUID()
 	}
 	now := s.opts.Clock()
-	s.users[u.UserID] = &account{User: u, created: now, modified: now}
-	s.seen.secret(u.Password, u.APIKey)
+	a := &account{User: u, created: now}
+	s.users[u.UserID] = a
+	s.change(a, func() {})
 }
 
-// userByLogin finds a user; login names do not depend on case.
-func (s *Simulator) userByLogin(login string) *account {
-	for _, a := range s.users {
-		if strings.EqualFold(a.LoginName, login) {
-			return a
-		}
+// change is the one way to change a user: it keeps users to be found, and their
+// secrets known. A user that was deleted meanwhile stays so.
+func (s *Simulator) change(a *account, how func()) {
+	s.unindex(a)
+	how()
+	a.modified = s.opts.Clock()
+	s.seen.secret(a.Password, a.APIKey)
+	if s.users[a.UserID] != a {
+		return
 	}
-	return nil
+	s.byLogin[strings.ToLower(a.LoginName)] = a
+	if a.APIKey != "" {
+		s.byKey[a.APIKey] = a
+	}
 }
 
-func (s *Simulator) userByKey(key string) *account {
-	for _, a := range s.users {
-		if key != "" && a.APIKey == key {
-			return a
-		}
+func (s *Simulator) unindex(a *account) {
+	if login := strings.ToLower(a.LoginName); s.byLogin[login] == a {
+		delete(s.byLogin, login)
 	}
-	return nil
+	if s.byKey[a.APIKey] == a {
+		delete(s.byKey, a.APIKey)
+	}
 }
+
+func (s *Simulator) userByLogin(login string) *account { return s.byLogin[strings.ToLower(login)] }
+func (s *Simulator) userByKey(key string) *account     { return s.byKey[key] }
 
 // sortedUsers are all users, by UserID.
 func (s *Simulator) sortedUsers() []*account {
@@ -196,9 +207,7 @@ func (s *Simulator) target(actor *account, userID int32) (*account, Cause) {
 }
 
 func (s *Simulator) replaceKey(a *account) string {
-	a.APIKey = newGUID()
-	a.modified = s.opts.Clock()
-	s.seen.secret(a.APIKey)
+	s.change(a, func() { a.APIKey = newGUID() })
 	return a.APIKey
 }
 
@@ -215,9 +224,7 @@ func PasswordAllowed(password string) bool {
 }
 
 func (s *Simulator) setPassword(a *account, password string) {
-	a.Password = password
-	a.modified = s.opts.Clock()
-	s.seen.secret(password)
+	s.change(a, func() { a.Password = password })
 }
 
 // randomPassword meets the rule and needs no quoting in JSON.

@@ -1,0 +1,42 @@
+package simulator_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"vault-plugin-ecgrid/internal/simulator"
+)
+
+// A network of 100,000 users, each with a session, is served. What costs users times
+// sessions, or looks through all users for one, takes minutes here and fails by the
+// test's own timeout.
+func TestManyUsers(t *testing.T) {
+	t.Parallel()
+	const many = 100_000
+	users := []simulator.User{{UserID: 1, LoginName: "admin", Password: "the password", NetworkID: 1, AuthLevel: "NetworkAdmin"}}
+	for id := int32(2); id <= many; id++ {
+		users = append(users, simulator.User{UserID: id, LoginName: fmt.Sprint("user", id), Password: "p", APIKey: fmt.Sprint("key", id), NetworkID: 1})
+	}
+	s := newSim(t, simulator.Options{Users: users, SessionCap: 1})
+	for id := int32(2); id <= many; id++ {
+		s.FillSessions(id)
+	}
+	id := login(t, s, 1)
+	for n := int32(2); n <= 5_000; n++ {
+		if a := tryLogin(s, "none", "p"); a.status != http.StatusInternalServerError {
+			t.Fatalf("HTTP %d", a.status)
+		}
+	}
+	a := call(s, "UserList", "SessionID", id)
+	if n := strings.Count(a.body, "<UserIDInfo>"); a.status != http.StatusOK || n != many {
+		t.Errorf("HTTP %d, %d users", a.status, n)
+	}
+	if n := strings.Count(a.body, "<OpenSessions>1</OpenSessions>"); n != many {
+		t.Errorf("%d users with a session, want all", n)
+	}
+	if n := s.KillSessions(0); n != many {
+		t.Errorf("%d sessions killed, want all", n)
+	}
+}
