@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -32,10 +33,10 @@ func main() {
 }
 
 type settings struct {
-	listen, readyFile, usersFile, caFile string
-	tls, version, help                   bool
-	idle                                 time.Duration
-	sessionCap                           int
+	listen, readyFile, usersFile, caFile, clientIP string
+	tls, version, help                             bool
+	idle, forget                                   time.Duration
+	sessionCap                                     int
 }
 
 func parse(args []string, out io.Writer) (settings, error) {
@@ -49,6 +50,8 @@ func parse(args []string, out io.Writer) (settings, error) {
 	f.StringVar(&c.caFile, "ca-file", "", "`file` to write that CA to, PEM")
 	f.DurationVar(&c.idle, "session-idle", simulator.DefaultIdleTimeout, "how long an unused session lives")
 	f.IntVar(&c.sessionCap, "session-cap", simulator.DefaultSessionCap, "how many sessions a user may have open")
+	f.StringVar(&c.clientIP, "client-ip", "real", "where requests seem to come from, which sessions are bound to: `real`, or connection or request, of which then each has an address of its own")
+	f.DurationVar(&c.forget, "forget-idle", 0, "how long a connection may be idle before it goes silent, as behind a firewall that forgot it; 0 is for ever")
 	f.BoolVar(&c.version, "version", false, "print the version and exit")
 	err := f.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
@@ -65,6 +68,13 @@ func parse(args []string, out io.Writer) (settings, error) {
 	return c, c.check(f.Args())
 }
 
+// clientIPs are the values of --client-ip.
+var clientIPs = map[string]func() func(*http.Request) string{
+	"real":       func() func(*http.Request) string { return nil },
+	"connection": func() func(*http.Request) string { return simulator.IPOfConnection },
+	"request":    simulator.NewIPEachTime,
+}
+
 func (c settings) check(rest []string) error {
 	switch {
 	case len(rest) > 0:
@@ -73,6 +83,10 @@ func (c settings) check(rest []string) error {
 		return errors.New("--tls and --ca-file go together: a client has to know the CA")
 	case c.idle <= 0:
 		return errors.New("--session-idle must be above 0")
+	case c.forget < 0:
+		return errors.New("--forget-idle must not be below 0")
+	case clientIPs[c.clientIP] == nil:
+		return errors.New("--client-ip must be real, connection or request")
 	case c.sessionCap < 1:
 		return errors.New("--session-cap must be at least 1")
 	}
@@ -93,8 +107,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	server, err := simulator.Start(
-		simulator.Options{Users: users, IdleTimeout: c.idle, SessionCap: c.sessionCap},
-		simulator.ServerOptions{Listen: c.listen, TLS: c.tls})
+		simulator.Options{Users: users, IdleTimeout: c.idle, SessionCap: c.sessionCap, ClientIP: clientIPs[c.clientIP]()},
+		simulator.ServerOptions{Listen: c.listen, TLS: c.tls, ForgetAfter: c.forget})
 	if err != nil {
 		return err
 	}

@@ -156,6 +156,68 @@ func TestUsersFile(t *testing.T) {
 	}
 }
 
+// soap calls an operation with one argument on the connection of client.
+func soap(t *testing.T, client *http.Client, url, op, args string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(
+		`<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body><`+op+` xmlns="https://os.ecgrid.io/">`+args+`</`+op+`></e:Body></e:Envelope>`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "text/xml")
+	r.Header.Set("SOAPAction", `"https://os.ecgrid.io/`+op+`"`)
+	resp, err := client.Do(r)
+	if err != nil {
+		return 0, ""
+	}
+	defer resp.Body.Close()
+	var b bytes.Buffer
+	if _, err := b.ReadFrom(resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, b.String()
+}
+
+func TestClientIP(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string][2]int{"real": {200, 200}, "connection": {200, 500}, "request": {500, 500}} {
+		t.Run(value, func(t *testing.T) {
+			t.Parallel()
+			r := launch(t, "--client-ip", value, "--users", write(t, `[{"user_id": 1, "login_name": "a", "password": "p", "auth_level": "NetworkAdmin"}]`))
+			same, other := &http.Client{Transport: &http.Transport{}}, &http.Client{Transport: &http.Transport{}}
+			t.Cleanup(same.CloseIdleConnections)
+			t.Cleanup(other.CloseIdleConnections)
+			_, body := soap(t, same, r.ready.SOAP, "Login", "<LoginName>a</LoginName><Password>p</Password>")
+			_, id, _ := strings.Cut(body, "<LoginResult>")
+			id, _, ok := strings.Cut(id, "</LoginResult>")
+			if !ok {
+				t.Fatal("no session")
+			}
+			for i, client := range []*http.Client{same, other} {
+				if status, _ := soap(t, client, r.ready.SOAP, "WhoAmI", "<SessionID>"+id+"</SessionID>"); status != want[i] {
+					t.Errorf("same connection %v: HTTP %d, want %d", i == 0, status, want[i])
+				}
+			}
+		})
+	}
+}
+
+func TestForgetIdle(t *testing.T) {
+	t.Parallel()
+	// 1 ns has passed by the first request on a connection, 1 h has not.
+	for idle, c := range map[string]struct {
+		patience time.Duration
+		want     int
+	}{"1ns": {200 * time.Millisecond, 0}, "1h": {time.Minute, 200}} {
+		r := launch(t, "--forget-idle", idle)
+		client := &http.Client{Transport: &http.Transport{}, Timeout: c.patience}
+		t.Cleanup(client.CloseIdleConnections)
+		if status, _ := soap(t, client, r.ready.SOAP, "Version", ""); status != c.want {
+			t.Errorf("--forget-idle %s: HTTP %d, want %d", idle, status, c.want)
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	missing := filepath.Join(t.TempDir(), "missing", "file")
@@ -168,6 +230,8 @@ func TestRefusals(t *testing.T) {
 		"CA alone":        {[]string{"--ca-file", "f"}, "--tls and --ca-file go together"},
 		"idle":            {[]string{"--session-idle", "0s"}, "--session-idle must be above 0"},
 		"cap":             {[]string{"--session-cap", "0"}, "--session-cap must be at least 1"},
+		"client IP":       {[]string{"--client-ip", "mine"}, "--client-ip must be real, connection or request"},
+		"forget":          {[]string{"--forget-idle", "-1s"}, "--forget-idle must not be below 0"},
 		"listen":          {[]string{"--listen", "nonsense"}, "nonsense"},
 		"ready file":      {[]string{"--ready-file", missing}, "--ready-file"},
 		"CA file":         {[]string{"--tls", "--ca-file", missing}, "--ca-file"},

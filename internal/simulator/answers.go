@@ -22,6 +22,7 @@ type Answer string
 // The answers before which the operation is not carried out, unless Fault.Apply.
 const (
 	AnswerReset    Answer = "reset"      // the connection is cut
+	AnswerSilent   Answer = "silent"     // the connection stays open, and nothing comes
 	AnswerHTML     Answer = "html"       // an HTML page, status 200 or Fault.Status
 	AnswerStatus   Answer = "status"     // Fault.Status (503) and no SOAP
 	AnswerRedirect Answer = "redirect"   // 302 or Fault.Status, to Fault.URL
@@ -33,6 +34,7 @@ const (
 // The answers that spoil the operation's own.
 const (
 	AnswerResetAfter     Answer = "reset-after"     // carried out, the answer lost
+	AnswerTwice          Answer = "twice"           // the whole answer, and once more
 	AnswerHalf           Answer = "half"            // cut in the middle of the body
 	AnswerDrip           Answer = "drip"            // byte by byte
 	AnswerEmptyResult    Answer = "empty-result"    // <OpResult />
@@ -55,6 +57,7 @@ type breaker struct {
 
 var breakers = map[Answer]breaker{
 	AnswerReset:    {false, func(w http.ResponseWriter, _ *http.Request, _ Fault, _ *reply, _ *exchange) { reset(w) }},
+	AnswerSilent:   {false, func(_ http.ResponseWriter, r *http.Request, _ Fault, _ *reply, _ *exchange) { <-r.Context().Done() }},
 	AnswerHTML:     {false, writeHTML},
 	AnswerStatus:   {false, writeStatus},
 	AnswerRedirect: {false, writeRedirect},
@@ -65,6 +68,7 @@ var breakers = map[Answer]breaker{
 	AnswerEntities: {false, writeEntities},
 
 	AnswerResetAfter:     {true, func(w http.ResponseWriter, _ *http.Request, _ Fault, _ *reply, _ *exchange) { reset(w) }},
+	AnswerTwice:          {true, writeTwice},
 	AnswerHalf:           {true, writeHalf},
 	AnswerDrip:           {true, writeDrip},
 	AnswerEmptyResult:    {true, rewrite(func(op string, b []byte) []byte { return replaceResult(op, b, "<"+op+"Result />") })},
@@ -143,6 +147,39 @@ func writeEntities(w http.ResponseWriter, _ *http.Request, _ Fault, _ *reply, x 
 	}
 	fmt.Fprintf(w, `]><soap:Envelope xmlns:soap="%s"><soap:Body><%sResponse xmlns="%s"><%sResult>&l9;</%sResult></%sResponse></soap:Body></soap:Envelope>`,
 		soap11.envelope, x.op, Namespace, x.op, x.op, x.op)
+}
+
+// twiceLife is how long a connection stays open behind an answer that came twice.
+const twiceLife = time.Minute
+
+// writeTwice sends the answer again after Fault.Interval, and then only listens: what
+// the client sends next on this connection has its answer already.
+func writeTwice(w http.ResponseWriter, _ *http.Request, f Fault, rep *reply, _ *exchange) {
+	rep.describe(w.Header())
+	w.Header().Set("Content-Length", itoa(len(rep.body)))
+	if rec, ok := w.(*recorder); ok {
+		rec.note(rep.status, slices.Concat(rep.body, rep.body))
+	}
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(twiceLife)) // what fails shows below
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\n", rep.status, http.StatusText(rep.status))
+	_ = w.Header().Write(&b) // a Buffer takes everything
+	b.WriteString("\r\n")
+	b.Write(rep.body)
+	once := b.Bytes()
+	if f.Interval <= 0 {
+		once = slices.Concat(once, once)
+	}
+	if _, err := conn.Write(once); err == nil && f.Interval > 0 {
+		time.Sleep(f.Interval)
+		_, _ = conn.Write(once) // a client that left is its own affair
+	}
+	_, _ = io.Copy(io.Discard, conn)
 }
 
 // writeHalf promises the whole body and cuts the connection in its middle.

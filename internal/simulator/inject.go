@@ -22,6 +22,15 @@ type Fault struct {
 	// up ends the wait, not the operation: ECGrid would carry it out too.
 	Delay       time.Duration `json:"delay_ns,omitempty"`
 	DelayAnswer time.Duration `json:"delay_answer_ns,omitempty"`
+	// ApplyLate has a ChangePassword or GenerateAPIKey, and REST's, take effect so much
+	// later than the call, whatever Cause or Answer says meanwhile and whether or not
+	// the client waits. An answer that is the operation's own comes when it landed. Who
+	// calls is judged when the call comes in, OldPassword when it lands; where it does
+	// not match by then, nothing happens.
+	ApplyLate time.Duration `json:"apply_late_ns,omitempty"`
+	// JudgeEarly judges OldPassword when the call comes in too, and sets the new one
+	// unasked when it lands.
+	JudgeEarly bool `json:"judge_early,omitempty"`
 	// Before and After run around the operation and may call the Simulator, or
 	// block until a test is ready.
 	Before func(*Simulator) `json:"-"`
@@ -46,7 +55,8 @@ type Fault struct {
 	URL string `json:"url,omitempty"`
 	// Bytes is the size of AnswerHuge; 0 is 50 MB.
 	Bytes int64 `json:"bytes,omitempty"`
-	// Interval is the pause between two bytes of AnswerDrip; 0 is 100 ms.
+	// Interval is the pause between two bytes of AnswerDrip, 0 is 100 ms; and between
+	// the two answers of AnswerTwice, 0 is none.
 	Interval time.Duration `json:"interval_ns,omitempty"`
 	// Echo repeats the request in AnswerHTML and in the fault's text, as careless
 	// servers do: a client must not let it reach a log.
@@ -94,6 +104,9 @@ func (f Fault) check() error {
 	if _, ok := details[f.Shape]; f.Shape != "" && !ok {
 		return fmt.Errorf("no fault shape %q", f.Shape)
 	}
+	if f.ApplyLate > 0 && !mayLandLate(f.Op) {
+		return fmt.Errorf("no late effect of %s: only of %v", f.Op, lateOps)
+	}
 	if f.Op != "" && operationByName(f.Op) == nil && !slices.Contains(restOps, f.Op) {
 		return fmt.Errorf("no operation %q", f.Op)
 	}
@@ -125,8 +138,9 @@ func (s *Simulator) meet(op string) *Fault {
 type exchange struct {
 	op        string
 	sessionID string
+	ip        string
 	body      []byte
-	apply     func() *reply
+	apply     func(landing) *reply
 	fault     func(Cause, Fault) *reply
 }
 
@@ -135,7 +149,7 @@ func (s *Simulator) perform(w http.ResponseWriter, r *http.Request, x *exchange)
 	if rec, ok := w.(*recorder); ok {
 		rec.named(x.op)
 	}
-	c := &Call{Op: x.op, Time: s.opts.Clock(), SessionID: x.sessionID, ClientIP: s.opts.ClientIP(r)}
+	c := &Call{Op: x.op, Time: s.opts.Clock(), SessionID: x.sessionID, ClientIP: x.ip}
 	s.mu.Lock()
 	s.seen.begin(c)
 	met := s.meet(x.op)
@@ -150,7 +164,7 @@ func (s *Simulator) perform(w http.ResponseWriter, r *http.Request, x *exchange)
 		s.seen.end(c, refused)
 	}
 	if met == nil {
-		rep := x.apply()
+		rep := x.apply(landing{})
 		end(rep.cause)
 		rep.send(w)
 		return
@@ -164,22 +178,15 @@ func (s *Simulator) misbehave(w http.ResponseWriter, r *http.Request, x *exchang
 	}
 	wait(r, f.Delay)
 	b, broken := breakers[f.Answer]
-	var rep *reply
-	switch {
-	case f.Cause != "":
-		if f.Echo {
-			f.Message = "Cannot process: " + string(x.body)
-		}
-		rep = x.fault(f.Cause, f)
-		rep.cause = f.Cause
-	case !broken || b.applies || f.Apply:
-		rep = x.apply()
-	}
+	rep, stays := s.replyTo(r, x, f, !broken || b.applies)
 	if f.After != nil {
 		f.After(s)
 	}
 	wait(r, f.DelayAnswer)
 	end(rep.refusal())
+	if !stays {
+		return
+	}
 	for name, values := range f.Header {
 		w.Header()[http.CanonicalHeaderKey(name)] = values
 	}
@@ -188,6 +195,36 @@ func (s *Simulator) misbehave(w http.ResponseWriter, r *http.Request, x *exchang
 		return
 	}
 	b.write(w, r, f, rep, x)
+}
+
+// replyTo is what an injected call is answered with, carried out or not: nil where
+// Answer needs nothing of it. The client does not stay where it left before there
+// was an answer.
+func (s *Simulator) replyTo(r *http.Request, x *exchange, f Fault, needed bool) (rep *reply, stays bool) {
+	var landed <-chan *reply
+	if f.ApplyLate > 0 {
+		landed = s.applyLate(x, f)
+	}
+	switch {
+	case f.Cause != "":
+		return x.refuse(f), true
+	case landed != nil && needed:
+		rep = awaitLanding(r, landed)
+		return rep, rep != nil
+	case landed == nil && (needed || f.Apply):
+		return x.apply(landing{}), true
+	}
+	return nil, true
+}
+
+// refuse is the answer of Fault.Cause.
+func (x *exchange) refuse(f Fault) *reply {
+	if f.Echo {
+		f.Message = "Cannot process: " + string(x.body)
+	}
+	rep := x.fault(f.Cause, f)
+	rep.cause = f.Cause
+	return rep
 }
 
 // refusal is the cause an answer tells; no answer tells none.
@@ -211,8 +248,12 @@ func wait(r *http.Request, d time.Duration) {
 }
 
 func (rep *reply) send(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", rep.contentType)
-	w.Header().Set("Cache-Control", "private, max-age=0")
+	rep.describe(w.Header())
 	w.WriteHeader(rep.status)
 	_, _ = w.Write(rep.body) // a client that left is its own affair
+}
+
+func (rep *reply) describe(h http.Header) {
+	h.Set("Content-Type", rep.contentType)
+	h.Set("Cache-Control", "private, max-age=0")
 }

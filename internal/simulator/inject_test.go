@@ -203,7 +203,7 @@ func TestCallsTellWhyTheyWereRefused(t *testing.T) {
 func TestInjectRefusesUnknownNames(t *testing.T) {
 	t.Parallel()
 	s := newSim(t, simulator.Options{})
-	for _, f := range []simulator.Fault{{Answer: "x"}, {Cause: "x"}, {Shape: "x"}, {Op: "x"}} {
+	for _, f := range []simulator.Fault{{Op: "Version", ApplyLate: time.Second}, {Answer: "x"}, {Cause: "x"}, {Shape: "x"}, {Op: "x"}} {
 		func() {
 			defer func() {
 				if recover() == nil {

@@ -77,6 +77,7 @@ type journal struct {
 	maxSessions    int
 	inFlight       int
 	maxInFlight    int
+	landing        int
 	changed        chan struct{} // closed and replaced at every change
 	sessionsOpened int
 }
@@ -164,7 +165,7 @@ func (s *Simulator) Await(ctx context.Context, op string, n int) error {
 }
 
 // AwaitState waits until the state is as wanted. The condition is asked again
-// whenever a call begins or ends, and must not call the Simulator.
+// whenever a call begins, lands late or ends, and must not call the Simulator.
 func (s *Simulator) AwaitState(ctx context.Context, wanted func(State) bool) error {
 	for {
 		s.mu.Lock()
@@ -199,6 +200,8 @@ type State struct {
 	// InFlight is calls under way, MaxInFlight the most at once.
 	InFlight    int `json:"in_flight"`
 	MaxInFlight int `json:"max_in_flight"`
+	// Landing is changes that were taken and have not landed (Fault.ApplyLate).
+	Landing int `json:"landing"`
 }
 
 // State tells the counters as they are now.
@@ -214,7 +217,7 @@ func (s *Simulator) state() State {
 		Calls: maps.Clone(s.seen.counts), OpenByUser: map[int32]int{},
 		RefusedLogins: s.seen.refusedLogins, BadRequests: s.seen.badRequests,
 		OpenSessions: len(s.sessions), MaxOpenSessions: s.seen.maxSessions, SessionsOpened: s.seen.sessionsOpened,
-		InFlight: s.seen.inFlight, MaxInFlight: s.seen.maxInFlight,
+		InFlight: s.seen.inFlight, MaxInFlight: s.seen.maxInFlight, Landing: s.seen.landing,
 	}
 	for _, n := range s.sessions {
 		st.OpenByUser[n.user.UserID]++

@@ -218,7 +218,10 @@ func TestAdmin(t *testing.T) {
 	}
 	do("DELETE", "/fault", "")
 	result(t, s, "Version")
-	for _, bad := range []string{`{"op":"Nothing"}`, `{"answers":"status"}`, `[]`, ``} {
+	if a := do("POST", "/fault", `{"op":"ChangePassword","apply_late_ns":1000,"judge_early":true,"answer":"twice"}`); a.status != http.StatusOK {
+		t.Errorf("late fault: HTTP %d", a.status)
+	}
+	for _, bad := range []string{`{"op":"Login","apply_late_ns":1}`, `{"op":"Nothing"}`, `{"answers":"status"}`, `[]`, ``} {
 		if a := do("POST", "/fault", bad); a.status != http.StatusBadRequest {
 			t.Errorf("fault %s: HTTP %d", bad, a.status)
 		}

@@ -12,6 +12,7 @@ import (
 type call struct {
 	args map[string]string
 	ip   string
+	landing
 }
 
 func (c *call) userID() int32 {
@@ -74,13 +75,13 @@ func withSession(run func(*Simulator, *session, *call) (value, Cause)) func(*Sim
 	}
 }
 
-func withTarget(run func(*Simulator, *account) (value, Cause)) func(*Simulator, *call) (value, Cause) {
+func withTarget(run func(*Simulator, *account, *call) (value, Cause)) func(*Simulator, *call) (value, Cause) {
 	return withSession(func(s *Simulator, n *session, c *call) (value, Cause) {
 		t, cause := s.target(n.user, c.userID())
 		if t == nil {
 			return value{}, cause
 		}
-		return run(s, t)
+		return run(s, t, c)
 	})
 }
 
@@ -124,24 +125,25 @@ func whoAmI(s *Simulator, n *session, _ *call) (value, Cause) {
 	}}, ""
 }
 
-func userGetAPIKey(_ *Simulator, t *account) (value, Cause) { return value{text: t.APIKey}, "" }
+func userGetAPIKey(_ *Simulator, t *account, _ *call) (value, Cause) {
+	return value{text: t.APIKey}, ""
+}
 
-func generateAPIKey(s *Simulator, t *account) (value, Cause) {
-	return value{text: s.replaceKey(t)}, ""
+func generateAPIKey(s *Simulator, t *account, c *call) (value, Cause) {
+	key, cause := s.generateKey(t, c.landing)
+	return value{text: key}, cause
 }
 
 func changePassword(s *Simulator, n *session, c *call) (value, Cause) {
-	if c.args["OldPassword"] != n.user.Password {
-		return value{}, AccessDenied
+	if cause := s.changePassword(n.user, c.args["OldPassword"], c.args["NewPassword"], c.landing); cause != "" {
+		return value{}, cause
 	}
-	if !PasswordAllowed(c.args["NewPassword"]) {
-		return value{}, InvalidParameter
-	}
-	s.setPassword(n.user, c.args["NewPassword"])
 	return value{text: "true"}, ""
 }
 
-func userInfo(_ *Simulator, t *account) (value, Cause) { return value{one: userRecord(t)}, "" }
+func userInfo(_ *Simulator, t *account, _ *call) (value, Cause) {
+	return value{one: userRecord(t)}, ""
+}
 
 func userList(s *Simulator, n *session, c *call) (value, Cause) {
 	// One at a time: all records at once would be several times the answer.
@@ -155,7 +157,7 @@ func userList(s *Simulator, n *session, c *call) (value, Cause) {
 }
 
 // userReset forgets sessions and refused logins (WSDL); it does not unlock.
-func userReset(s *Simulator, t *account) (value, Cause) {
+func userReset(s *Simulator, t *account, _ *call) (value, Cause) {
 	s.closeAll(t.UserID)
 	t.refused = 0
 	return value{text: "true"}, ""

@@ -34,6 +34,7 @@ type restCall struct {
 	token string // bearer token, "" where a key was sent
 	user  *account
 	body  map[string]string
+	landing
 }
 
 // restError is one row of the documented error table.
@@ -105,11 +106,11 @@ func (s *Simulator) serveREST(w http.ResponseWriter, r *http.Request, op string,
 	key := r.Header.Get("X-API-Key")
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	s.perform(w, r, &exchange{
-		op: op, sessionID: cmp.Or(key, token), body: body,
-		apply: func() *reply {
+		op: op, sessionID: cmp.Or(key, token), ip: s.opts.ClientIP(r), body: body,
+		apply: func(l landing) *reply {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			c := &restCall{id: r.PathValue("id"), token: token, body: map[string]string{}}
+			c := &restCall{id: r.PathValue("id"), token: token, body: map[string]string{}, landing: l}
 			if !open {
 				if refusal := s.identify(c, key); refusal != nil {
 					return refusal
@@ -193,7 +194,11 @@ func restGenerate(s *Simulator, c *restCall) (any, Cause) {
 	if t == nil {
 		return nil, cause
 	}
-	return s.replaceKey(t), ""
+	key, cause := s.generateKey(t, c.landing)
+	if cause != "" {
+		return nil, cause
+	}
+	return key, ""
 }
 
 // restLogin takes the login as login or, as one page of the docs says, email.
@@ -215,12 +220,5 @@ func restLogout(s *Simulator, c *restCall) (any, Cause) {
 }
 
 func restPassword(s *Simulator, c *restCall) (any, Cause) {
-	if c.body["currentPassword"] != c.user.Password {
-		return nil, AccessDenied
-	}
-	if !PasswordAllowed(c.body["newPassword"]) {
-		return nil, InvalidParameter
-	}
-	s.setPassword(c.user, c.body["newPassword"])
-	return nil, ""
+	return nil, s.changePassword(c.user, c.body["currentPassword"], c.body["newPassword"], c.landing)
 }

@@ -29,6 +29,10 @@ type ServerOptions struct {
 	// Hosts are further names the certificate is good for, besides localhost,
 	// 127.0.0.1, ::1 and Listen's.
 	Hosts []string
+	// ForgetAfter has connections go silent that were idle so long, by Options.Clock,
+	// as behind a firewall that forgot them: they stay open, and what is sent on them
+	// is swallowed, unseen and unanswered. 0 is never.
+	ForgetAfter time.Duration
 }
 
 // Server is a Simulator that listens.
@@ -39,9 +43,12 @@ type Server struct {
 	// CACert is the CA to trust, PEM; nil without TLS.
 	CACert []byte
 
-	http     *http.Server
-	done     chan error
-	accepted atomic.Int64
+	http        *http.Server
+	done        chan error
+	accepted    atomic.Int64
+	forgetAfter time.Duration
+	generation  atomic.Int64 // of connections: older ones are forgotten
+	swallowed   atomic.Int64
 }
 
 // Start makes a Simulator and serves it until Close.
@@ -57,12 +64,13 @@ func Start(o Options, so ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Simulator: sim, done: make(chan error, 1)}
+	s := &Server{Simulator: sim, done: make(chan error, 1), forgetAfter: so.ForgetAfter}
 	s.http = &http.Server{
-		Handler:           sim,
+		Handler:           http.HandlerFunc(s.serve),
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0), // cut connections are what tests ask for
 		ConnState:         s.countConnections,
+		ConnContext:       s.withConnection,
 	}
 	scheme := "http"
 	if so.TLS {

@@ -57,7 +57,8 @@ type Options struct {
 	FaultCodes map[Cause]int
 	// MaxBody bounds a request's body, in bytes; 0 is DefaultMaxBody.
 	MaxBody int64
-	// ClientIP tells where a request comes from; nil is its RemoteAddr.
+	// ClientIP tells where a request comes from, since a SessionID is good only from
+	// there; nil is its RemoteAddr. See also IPOfConnection and NewIPEachTime.
 	ClientIP func(*http.Request) string
 	// Record keeps requests and answers, raw, for Exchanges.
 	Record bool

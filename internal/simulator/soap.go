@@ -48,9 +48,10 @@ func (s *Simulator) serveSOAP(w http.ResponseWriter, r *http.Request) {
 		s.refuseRequest(w, version, fault)
 		return
 	}
+	ip := s.opts.ClientIP(r) // once: it may tell another one each time
 	s.perform(w, r, &exchange{
-		op: op.name, sessionID: args["SessionID"], body: body,
-		apply: func() *reply { return s.applySOAP(version, op, &call{args: args, ip: s.opts.ClientIP(r)}) },
+		op: op.name, sessionID: args["SessionID"], ip: ip, body: body,
+		apply: func(l landing) *reply { return s.applySOAP(version, op, &call{args: args, ip: ip, landing: l}) },
 		fault: func(cause Cause, f Fault) *reply { return version.fault(s.ecgridFault(cause, f)) },
 	})
 }
@@ -162,8 +163,8 @@ func (v *soapVersion) checkHeader(header *node) *soapFault {
 	return nil
 }
 
-// applySOAP carries an operation out. The simulator is locked meanwhile, so that
-// no test ever sees half an operation.
+// applySOAP carries an operation out. The simulator is locked meanwhile, but for the
+// wait for a landing, so that no test ever sees half an operation.
 func (s *Simulator) applySOAP(v *soapVersion, op *operation, c *call) *reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()

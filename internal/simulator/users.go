@@ -223,10 +223,6 @@ func PasswordAllowed(password string) bool {
 	return !slices.ContainsFunc(passwordRule, func(re *regexp.Regexp) bool { return !re.MatchString(password) })
 }
 
-func (s *Simulator) setPassword(a *account, password string) {
-	s.change(a, func() { a.Password = password })
-}
-
 // randomPassword meets the rule and needs no quoting in JSON.
 func randomPassword() string { return rand.Text() + "-aZ7" }
 

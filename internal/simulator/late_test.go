@@ -1,0 +1,196 @@
+package simulator_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vault-plugin-ecgrid/internal/simulator"
+)
+
+const (
+	late    = 10 * time.Second
+	fresh   = "Fresh-1 password"
+	another = "Another-1 password"
+)
+
+// change is one call that changes something of the administrator's own, as both
+// protocols know it.
+type change struct {
+	op      string
+	request func(u simulator.User, sessionID string) *http.Request
+	done    func(before, now simulator.User) bool
+}
+
+func newPassword(_, now simulator.User) bool { return now.Password == fresh }
+func newKey(before, now simulator.User) bool { return now.APIKey != before.APIKey }
+
+func restRequest(method, path, key, body string) *http.Request {
+	r := httptest.NewRequest(method, simulator.RESTPath+path, strings.NewReader(body))
+	r.Header.Set("X-API-Key", key)
+	return r
+}
+
+var changes = []change{
+	{"ChangePassword", func(u simulator.User, id string) *http.Request {
+		return v11.request("ChangePassword", v11.wrap(element("ChangePassword", "SessionID", id, "OldPassword", u.Password, "NewPassword", fresh)))
+	}, newPassword},
+	{"GenerateAPIKey", func(_ simulator.User, id string) *http.Request {
+		return v11.request("GenerateAPIKey", v11.wrap(element("GenerateAPIKey", "SessionID", id, "UserID", "1001")))
+	}, newKey},
+	{simulator.RESTPassword, func(u simulator.User, _ string) *http.Request {
+		return restRequest("PUT", "/auth/password", u.APIKey, `{"currentPassword":"`+u.Password+`","newPassword":"`+fresh+`"}`)
+	}, newPassword},
+	{simulator.RESTKeyGenerate, func(u simulator.User, _ string) *http.Request {
+		return restRequest("POST", "/users/key-generate/1001", u.APIKey, "")
+	}, newKey},
+}
+
+// TestApplyLate: a change lands when it is said to and not before, whatever the client
+// is told and whether or not it is still there.
+func TestApplyLate(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		fault  simulator.Fault
+		leaves time.Duration // when the client hangs up; 0 is never
+		lasts  time.Duration // how long the call lasts for the client
+		status int           // 0 where the client has left
+	}{
+		"the client waits":     {simulator.Fault{}, 0, late, http.StatusOK},
+		"the client hangs up":  {simulator.Fault{}, time.Second, time.Second, 0},
+		"silence":              {simulator.Fault{Answer: simulator.AnswerSilent}, time.Second, time.Second, 0},
+		"a status meanwhile":   {simulator.Fault{Answer: simulator.AnswerStatus}, 0, 0, http.StatusServiceUnavailable},
+		"a refusal meanwhile":  {simulator.Fault{Cause: simulator.SystemError}, 0, 0, http.StatusInternalServerError},
+		"a later refusal":      {simulator.Fault{Cause: simulator.SystemError, DelayAnswer: time.Second}, 0, time.Second, http.StatusInternalServerError},
+		"an answer even later": {simulator.Fault{DelayAnswer: time.Second}, 0, late + time.Second, http.StatusOK},
+		"judged early":         {simulator.Fault{JudgeEarly: true}, time.Second, time.Second, 0},
+	} {
+		for _, ch := range changes {
+			t.Run(name+"/"+ch.op, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					s := newSim(t, simulator.Options{})
+					id, before := login(t, s, simulator.AdminUserID), user(t, s, simulator.AdminUserID)
+					fault := c.fault // every ch has its own
+					fault.Op, fault.Times, fault.ApplyLate = ch.op, 1, late
+					s.Inject(fault)
+					ctx := t.Context()
+					if c.leaves > 0 {
+						var cancel context.CancelFunc
+						ctx, cancel = context.WithTimeout(ctx, c.leaves)
+						defer cancel()
+					}
+					began := time.Now()
+					a := send(s, ch.request(before, id).WithContext(ctx))
+					if lasted := time.Since(began); lasted != c.lasts || (c.status != 0 && a.status != c.status) {
+						t.Errorf("HTTP %d after %v, want %d after %v", a.status, lasted, c.status, c.lasts)
+					}
+					s.KillSessions(0) // who calls was judged when it called
+					if left := late - time.Nanosecond - time.Since(began); left > 0 {
+						if time.Sleep(left); ch.done(before, user(t, s, simulator.AdminUserID)) || s.State().Landing != 1 {
+							t.Error("landed too early")
+						}
+					}
+					if err := s.AwaitState(t.Context(), func(st simulator.State) bool { return st.Landing == 0 }); err != nil {
+						t.Fatal(err)
+					}
+					if !ch.done(before, user(t, s, simulator.AdminUserID)) {
+						t.Error("not landed")
+					}
+					if landed := time.Since(began); landed != max(late, c.lasts) {
+						t.Errorf("landed after %v", landed)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestLandingOnAChange: what a late ChangePassword does to a password that is not the
+// old one any more.
+func TestLandingOnAChange(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		early     bool
+		old       string // "" is the right one
+		meanwhile func(s *simulator.Simulator, old, sessionID string)
+		want      string // "" is the old one
+		refused   string // what the client is told
+		lasts     time.Duration
+	}{
+		"changed meanwhile":               {false, "", func(s *simulator.Simulator, _, _ string) { s.SetPassword(simulator.AdminUserID, another) }, another, "AccessDenied", late},
+		"changed meanwhile, judged early": {true, "", func(s *simulator.Simulator, _, _ string) { s.SetPassword(simulator.AdminUserID, another) }, fresh, "", late},
+		"the same pair again": {false, "", func(s *simulator.Simulator, old, id string) {
+			call(s, "ChangePassword", "SessionID", id, "OldPassword", old, "NewPassword", fresh)
+		}, fresh, "AccessDenied", late},
+		"wrong":               {false, "wrong", nil, "", "AccessDenied", late},
+		"wrong, judged early": {true, "wrong", nil, "", "AccessDenied", 0},
+		"right by then":       {false, another, func(s *simulator.Simulator, _, _ string) { s.SetPassword(simulator.AdminUserID, another) }, fresh, "", late},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newSim(t, simulator.Options{})
+				id, before := login(t, s, simulator.AdminUserID), user(t, s, simulator.AdminUserID)
+				s.Inject(simulator.Fault{Op: "ChangePassword", Times: 1, ApplyLate: late, JudgeEarly: c.early})
+				if c.meanwhile != nil {
+					time.AfterFunc(time.Second, func() { c.meanwhile(s, before.Password, id) })
+				}
+				old := c.old
+				if old == "" {
+					old = before.Password
+				}
+				began := time.Now()
+				wantRefused(t, call(s, "ChangePassword", "SessionID", id, "OldPassword", old, "NewPassword", fresh), c.refused)
+				if lasted := time.Since(began); lasted != c.lasts {
+					t.Errorf("the call lasted %v, want %v", lasted, c.lasts)
+				}
+				want := c.want
+				if want == "" {
+					want = before.Password
+				}
+				if user(t, s, simulator.AdminUserID).Password != want {
+					t.Error("not the password that was to be")
+				}
+			})
+		})
+	}
+}
+
+// A user that is deleted before the change lands does not come back with it.
+func TestLandingOnADeletedUser(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, simulator.Options{})
+		key := user(t, s, simulator.AdminUserID).APIKey
+		s.Inject(simulator.Fault{Op: "GenerateAPIKey", Times: 1, ApplyLate: late})
+		time.AfterFunc(time.Second, func() { s.Delete(simulator.UserID5001) })
+		wantRefused(t, call(s, "GenerateAPIKey", "SessionID", key, "UserID", "5001"), "NotFound")
+		if _, there := s.User(simulator.UserID5001); there {
+			t.Error("the user is back")
+		}
+	})
+}
+
+// Over a real connection that is cut.
+func TestApplyLateAndReset(t *testing.T) {
+	t.Parallel()
+	s := start(t, simulator.Options{}, simulator.ServerOptions{})
+	admin, before := user(t, s.Simulator, simulator.AdminUserID), user(t, s.Simulator, simulator.UserID5001)
+	s.Inject(simulator.Fault{Op: "GenerateAPIKey", Answer: simulator.AnswerReset, ApplyLate: 50 * time.Millisecond})
+	if _, _, err := post(t, s.SOAP, "GenerateAPIKey", "SessionID", admin.APIKey, "UserID", "5001"); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the call ended with %v", err)
+	}
+	if err := s.AwaitState(t.Context(), func(st simulator.State) bool { return st.Landing == 0 }); err != nil {
+		t.Fatal(err)
+	}
+	if user(t, s.Simulator, simulator.UserID5001).APIKey == before.APIKey {
+		t.Error("not landed")
+	}
+}
