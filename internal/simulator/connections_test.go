@@ -71,7 +71,7 @@ func dial(t *testing.T, s *simulator.Server) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	if u.Scheme == "http" {
@@ -130,7 +130,7 @@ func TestAnswerSilent(t *testing.T) {
 		}
 		select {
 		case err := <-ended:
-			t.Errorf("ended with %v", err)
+			t.Fatalf("ended with %v", err)
 		case <-time.After(50 * time.Millisecond):
 		}
 		hangUp()

@@ -175,6 +175,13 @@ func TestLandingOnADeletedUser(t *testing.T) {
 		if _, there := s.User(simulator.UserID5001); there {
 			t.Error("the user is back")
 		}
+
+		gone := user(t, s, simulator.UserID5002)
+		s.Inject(simulator.Fault{Op: "ChangePassword", Times: 1, ApplyLate: late, JudgeEarly: true})
+		time.AfterFunc(time.Second, func() { s.Delete(simulator.UserID5002) })
+		call(s, "ChangePassword", "SessionID", gone.APIKey, "OldPassword", gone.Password, "NewPassword", fresh)
+		wantRefused(t, tryLogin(s, gone.LoginName, fresh), "AccessDenied")
+		wantRefused(t, call(s, "WhoAmI", "SessionID", gone.APIKey), "SessionTimeout")
 	})
 }
 
