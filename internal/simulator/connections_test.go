@@ -37,14 +37,14 @@ func TestAnswerTwice(t *testing.T) {
 				if err := r.Write(conn); err != nil {
 					t.Fatal(err)
 				}
-				key, from := user(t, s.Simulator, simulator.UserID5001).APIKey, bufio.NewReader(conn)
+				from := bufio.NewReader(conn)
 				for i := range 2 {
 					resp, err := http.ReadResponse(from, r)
 					if err != nil {
 						t.Fatalf("answer %d: %v", i+1, err)
 					}
 					body, err := io.ReadAll(resp.Body)
-					key = user(t, s.Simulator, simulator.UserID5001).APIKey
+					key := user(t, s.Simulator, simulator.UserID5001).APIKey
 					if err != nil || resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != v11.contentType || !bytes.Contains(body, []byte("<GenerateAPIKeyResult>"+key+"<")) {
 						t.Errorf("answer %d: HTTP %d, %v, or not with the key", i+1, resp.StatusCode, err)
 					}
