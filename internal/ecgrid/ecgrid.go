@@ -84,10 +84,11 @@ var (
 	ErrAccessDenied = errors.New("access denied")
 	// ErrNotFound: ECGrid knows no such object, or calls its ID invalid.
 	ErrNotFound = errors.New("not found")
-	// ErrFault: any other fault that blames the request: an unknown code, no
-	// code at all, a parameter it does not take.
+	// ErrFault: any other fault: one that blames the request, one whose code is
+	// not known, or whose codes contradict each other.
 	ErrFault = errors.New("fault without a known meaning")
-	// ErrServerFault: a fault that blames ECGrid itself.
+	// ErrServerFault: a fault that blames ECGrid itself, in its fault code and in
+	// its error code if there is one.
 	ErrServerFault = errors.New("server fault")
 	// ErrEmptyResult: a well-formed answer whose result, a SessionID or a key, is
 	// absent or empty, which the WSDL allows.

@@ -42,6 +42,11 @@ var codes = []code{
 	{"InternalError", 11, ecgrid.ErrServerFault},
 }
 
+const (
+	unknownCode        = "unknown code"
+	contradictingCodes = "codes that contradict each other"
+)
+
 // maxCode is the longest number of an unknown code that an error repeats, in
 // digits: long enough for a code, too short for a secret.
 const maxCode = 5
@@ -58,47 +63,97 @@ func faultMeaning(text string) (f *failure, known bool) {
 			return &failure{kind: c.kind, reason: "code " + strconv.Itoa(n)}, true
 		}
 	}
-	f = &failure{kind: ecgrid.ErrFault, reason: "unknown code"}
+	f = &failure{kind: ecgrid.ErrFault, reason: unknownCode}
 	if isNumber && len(text) <= maxCode {
 		f.reason = "code " + strconv.Itoa(n)
 	}
 	return f, false
 }
 
+// verdict is what the codes of one fault say together. ECGrid puts the same thing
+// into several elements, of which some may be unknown here.
+type verdict struct {
+	known, unknown *failure
+	conflict       bool
+}
+
+func (v *verdict) add(text string) {
+	f, known := faultMeaning(text)
+	switch {
+	case !known && (v.unknown == nil || v.unknown.reason == unknownCode):
+		v.unknown = f
+	case known && v.known == nil:
+		v.known = f
+	case known && f.kind != v.known.kind:
+		v.conflict = true
+	}
+}
+
+// failure is nil where there was no code at all.
+func (v *verdict) failure() *failure {
+	switch {
+	case v.conflict:
+		return &failure{kind: ecgrid.ErrFault, reason: contradictingCodes}
+	case v.known != nil:
+		return v.known
+	}
+	return v.unknown
+}
+
 // serverCodes are the fault codes with which SOAP 1.1 and 1.2 blame the server.
 var serverCodes = map[string]bool{"Server": true, "Receiver": true}
 
-// fault reads the element at hand, a SOAP Fault. A code in its detail decides;
-// without one, whom the fault blames.
+// blame is whom the fault codes of one fault name.
+type blame struct{ server, other bool }
+
+func (b *blame) add(faultcode string) {
+	if serverCodes[localPart(faultcode)] {
+		b.server = true
+		return
+	}
+	b.other = true
+}
+
+// fault reads the element at hand, a SOAP Fault. The codes in its detail decide,
+// but it is the server's own only if its fault code says so too: in answer to a
+// Login anything else is a refusal, and to take one for an accident locks the
+// account.
 func (a *answer) fault(soap string) (*failure, error) {
-	var blame string
-	var detail *failure
-	err := a.children(func(start xml.StartElement) (err error) {
+	var blames blame
+	var codes verdict
+	err := a.children(func(start xml.StartElement) error {
 		if start.Name.Space != "" && start.Name.Space != soap {
 			return a.skip()
 		}
 		switch start.Name.Local {
 		case "faultcode":
-			blame, err = a.string()
+			return a.faultCode(&blames, (*answer).string)
 		case "Code": // SOAP 1.2
-			blame, err = a.faultValue()
+			return a.faultCode(&blames, (*answer).faultValue)
 		case "detail", "Detail":
-			detail, err = a.faultDetail()
-		default:
-			err = a.skip()
+			return a.faultDetail(&codes)
 		}
-		return err
+		return a.skip()
 	})
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case detail != nil:
-		return detail, nil
-	case serverCodes[localPart(blame)]:
-		return &failure{kind: ecgrid.ErrServerFault, reason: "no code"}, nil
+	f := codes.failure()
+	if f == nil {
+		f = &failure{kind: ecgrid.ErrServerFault, reason: "no code"}
 	}
-	return &failure{kind: ecgrid.ErrFault, reason: "no code"}, nil
+	if f.kind == ecgrid.ErrServerFault && (!blames.server || blames.other) {
+		f.kind = ecgrid.ErrFault
+	}
+	return f, nil
+}
+
+func (a *answer) faultCode(to *blame, read func(*answer) (string, error)) error {
+	text, err := read(a)
+	if err == nil {
+		to.add(text)
+	}
+	return err
 }
 
 // localPart takes "Server" out of "soap:Server.Reason".
@@ -123,20 +178,19 @@ func (a *answer) faultValue() (value string, err error) {
 
 // codeElements hold a code, wherever in detail they are and in whichever
 // namespace: neither is documented.
-var codeElements = map[string]bool{"ErrorCode": true, "ECGridOSSOAPErrorCode": true}
+var codeElements = map[string]bool{"ErrorCode": true, "ErrorString": true, "ECGridOSSOAPErrorCode": true}
 
 // maxCodeText bounds the text of a code, in bytes; what is longer is no code.
 const maxCodeText = 256
 
-// faultDetail looks through the element at hand, at any depth, for the first
-// code that is known, else the first there is, else nil.
-func (a *answer) faultDetail() (found *failure, err error) {
-	var known, inCode bool // known: found is, and stays
+// faultDetail looks through the element at hand, at any depth, for codes.
+func (a *answer) faultDetail(to *verdict) error {
+	var inCode bool
 	var text []byte
 	for outside := a.depth - 1; a.depth > outside; {
 		t, err := a.next()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		switch t := t.(type) {
 		case xml.StartElement:
@@ -146,14 +200,11 @@ func (a *answer) faultDetail() (found *failure, err error) {
 				text = append(text, t...)
 			}
 		case xml.EndElement:
-			if code := strings.Trim(string(text), xmlSpace); inCode && !known && code != "" {
-				f, isKnown := faultMeaning(code[:min(len(code), maxCodeText)])
-				if isKnown || found == nil {
-					found, known = f, isKnown
-				}
+			if code := strings.Trim(string(text), xmlSpace); inCode && code != "" {
+				to.add(code[:min(len(code), maxCodeText)])
 			}
 			inCode = false
 		}
 	}
-	return found, nil
+	return nil
 }

@@ -65,15 +65,95 @@ func TestFaultCodes(t *testing.T) {
 				if _, known := faultMeaning(code); !known && strings.Contains(shape, "4711") {
 					continue
 				}
-				for _, blame := range []string{"soap:Client", "soap:Server"} { // the code decides
+				for blame, isServer := range map[string]bool{"soap:Client": false, "soap:Server": true} {
+					want := kind
+					if kind == ecgrid.ErrServerFault && !isServer { // else the code decides
+						want = ecgrid.ErrFault
+					}
 					body := soapFault(blame, "<detail>"+strings.ReplaceAll(shape, "%", code)+"</detail>")
 					_, _, err := parse("Version", body, (*answer).string)
 					var f *failure
-					if !errors.As(err, &f) || f.kind != kind || f.reason != "code "+code || f.transient {
-						t.Errorf("%s, %s: got %+v, want %v", code, blame, f, kind)
+					if !errors.As(err, &f) || f.kind != want || f.reason != "code "+code || f.transient {
+						t.Errorf("%s, %s: got %+v, want %v", code, blame, f, want)
 					}
 				}
 			}
+		})
+	}
+}
+
+// A fault is the server's own only if all of it says so. Anything else in answer
+// to a Login is a refusal, which may not be repeated at will.
+func TestServerFaultOnlyIfNothingBlamesTheClient(t *testing.T) {
+	t.Parallel()
+	serverCode := []string{"9", "10", "11", "DataError", "SQLError", "InternalError", "SystemError"}
+	blames := map[string]bool{
+		"soap:Server": true, "soap:Server.Busy": true, "soap:Receiver": true,
+		"soap:Client": false, "soap:Client.Server": false, "soap:Sender": false, "soap:VersionMismatch": false,
+		"soap:MustUnderstand": false, canaryUpstream: false, "": false,
+	}
+	for blame, isServer := range blames {
+		t.Run(blame, func(t *testing.T) {
+			t.Parallel()
+			want := ecgrid.ErrFault
+			if isServer {
+				want = ecgrid.ErrServerFault
+			}
+			for _, code := range serverCode {
+				for _, element := range []string{"ErrorCode", "ErrorString", "ECGridOSSOAPErrorCode"} {
+					body := soapFault(blame, "<detail><"+element+">"+code+"</"+element+"></detail>")
+					_, err := serve(t, answerWith(500, body)).Login(t.Context(), "jo", canaryPassword)
+					wantFailure(t, err, want)
+				}
+			}
+			_, err := serve(t, answerWith(500, soapFault(blame, "<detail/>"))).Login(t.Context(), "jo", canaryPassword)
+			wantFailure(t, err, want)
+			_, err = serve(t, answerWith(500, soapFault(blame, "<detail><ErrorCode>77</ErrorCode></detail>"))).Login(t.Context(), "jo", canaryPassword)
+			wantFailure(t, err, ecgrid.ErrFault)
+		})
+	}
+}
+
+// A fault that blames both is not the server's own.
+func TestTwoFaultCodes(t *testing.T) {
+	t.Parallel()
+	for _, codes := range [][2]string{{"soap:Client", "soap:Server"}, {"soap:Server", "soap:Client"}} {
+		body := soapBody("<soap:Fault><faultcode>" + codes[0] + "</faultcode><faultcode>" + codes[1] + "</faultcode></soap:Fault>")
+		_, err := serve(t, answerWith(500, body)).Version(t.Context())
+		wantFailure(t, err, ecgrid.ErrFault)
+	}
+}
+
+// The number and the name of a fault count alike.
+func TestErrorStringBesideErrorCode(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		detail string
+		kind   error
+	}{
+		"name alone":            {"<ErrorString>SessionTimeout</ErrorString>", ecgrid.ErrSessionExpired},
+		"unknown number":        {"<ErrorCode>77</ErrorCode><ErrorString>AccessDenied</ErrorString>", ecgrid.ErrAccessDenied},
+		"unknown number, after": {"<ErrorString>NotFound</ErrorString><ErrorCode>77</ErrorCode>", ecgrid.ErrNotFound},
+		"number no number":      {"<ErrorCode>" + canaryUpstream + "</ErrorCode><ErrorString>InternalError</ErrorString>", ecgrid.ErrServerFault},
+		"prose beside a number": {"<ErrorCode>3</ErrorCode><ErrorString>Not found</ErrorString>", ecgrid.ErrNotFound},
+		"both agree":            {"<ErrorCode>1</ErrorCode><ErrorString>SessionTimeout</ErrorString>", ecgrid.ErrSessionExpired},
+		"both mean the same":    {"<ErrorCode>3</ErrorCode><ErrorString>InvalidID</ErrorString>", ecgrid.ErrNotFound},
+		"conflict":              {"<ErrorCode>1</ErrorCode><ErrorString>AccessDenied</ErrorString>", ecgrid.ErrFault},
+		"conflict, other order": {"<ErrorString>AccessDenied</ErrorString><ErrorCode>1</ErrorCode>", ecgrid.ErrFault},
+		"conflict about 5":      {"<ErrorCode>5</ErrorCode><ErrorString>Duplicate</ErrorString>", ecgrid.ErrFault},
+		"server and not found":  {"<ErrorCode>11</ErrorCode><ErrorString>NotFound</ErrorString>", ecgrid.ErrFault},
+		"success":               {"<ErrorCode>3</ErrorCode><ErrorString>Success</ErrorString>", ecgrid.ErrFault},
+		"of three, one differs": {"<ErrorCode>3</ErrorCode><ErrorString>NotFound</ErrorString><ECGridOSSOAPErrorCode>Authentication</ECGridOSSOAPErrorCode>", ecgrid.ErrFault},
+		"two details":           {"<ErrorCode>1</ErrorCode></detail><detail><ErrorCode>2</ErrorCode>", ecgrid.ErrFault},
+		"both unknown":          {"<ErrorCode>77</ErrorCode><ErrorString>" + canaryUpstream + "</ErrorString>", ecgrid.ErrFault},
+		"unknown name alone":    {"<ErrorString>" + canaryUpstream + "</ErrorString>", ecgrid.ErrFault},
+		"message counts not":    {"<ErrorMessage>AccessDenied</ErrorMessage>", ecgrid.ErrServerFault},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			body := soapFault("soap:Server", "<detail>"+test.detail+"</detail>")
+			_, err := serve(t, answerWith(500, body)).UserGetAPIKey(t.Context(), canarySession, 5001)
+			wantFailure(t, err, test.kind)
 		})
 	}
 }
@@ -152,7 +232,7 @@ var reasons = map[string]bool{
 	"not the answer to this call": true, "more than one result": true, "something follows the answer": true,
 	"processing instruction": true, "DTD": true, "nested too deeply": true, "text between elements": true,
 	"element within a text": true, tooLarge: true, halfAnswer: true, "a field twice": true, "a field is missing": true,
-	"not a value of its type": true, "no code": true, "unknown code": true,
+	"not a value of its type": true, "no code": true, "unknown code": true, contradictingCodes: true,
 }
 
 func ourReason(reason string) bool {
@@ -172,6 +252,8 @@ func FuzzFault(f *testing.F) {
 		f.Add("soap:Server", strings.ReplaceAll(shape, "%", "5"))
 	}
 	f.Add("Server", canaryUpstream)
+	f.Add("Server", "<ErrorCode>77</ErrorCode><ErrorString>AccessDenied</ErrorString>")
+	f.Add("Client", "<ErrorCode>1</ErrorCode><ErrorString>AccessDenied</ErrorString>")
 	f.Fuzz(func(t *testing.T, blame, detail string) {
 		_, _, err := parse("Version", soapFault(blame, "<detail>"+detail+"</detail>"), (*answer).string)
 		if err == nil {

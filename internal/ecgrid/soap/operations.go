@@ -43,7 +43,7 @@ var (
 // Login opens a session and gives its SessionID, which is opaque and never
 // empty. It is tried a second time only if no connection came about: a refused
 // login counts towards locking the account. ErrServerFault means that ECGrid
-// failed, any other fault that it refused.
+// failed and says so without contradiction, any other fault that it refused.
 func (c *Client) Login(ctx context.Context, loginName, password string) (sessionID string, err error) {
 	e := newEnvelope(opLogin, len(loginName)+len(password)).
 		str("LoginName", loginName).str("Password", password)
