@@ -90,11 +90,13 @@ var (
 	// ErrServerFault: a fault that blames ECGrid itself, in its fault code and in
 	// its error code if there is one.
 	ErrServerFault = errors.New("server fault")
-	// ErrEmptyResult: a well-formed answer whose result, a SessionID or a key, is
-	// absent or empty, which the WSDL allows.
+	// ErrEmptyResult: an answer of the right shape, with nothing unexpected in it,
+	// whose result, a SessionID or a key, is absent, nil or blank, which the WSDL
+	// allows.
 	ErrEmptyResult = errors.New("empty result")
 	// ErrBadAnswer: not an answer to this call: HTML, half an answer, too large,
-	// a DTD, a redirect, an HTTP status without a SOAP body.
+	// a DTD, a redirect, an HTTP status without a SOAP body, an element that does
+	// not belong there, a key or SessionID that is not one word.
 	ErrBadAnswer = errors.New("not an ECGridOS answer")
 	// ErrUnreachable: no answer at all: refused, reset, closed, TLS not trusted,
 	// HTTP 503.

@@ -427,22 +427,37 @@ func (a *answer) body(op, soap string, wantResult bool, to result) (fault *failu
 	return fault, err
 }
 
-// response reads <OpResponse>, in which the result may be absent.
+// response reads <OpResponse>, in which the result may be absent and nothing else
+// may be: what an intermediary puts in its place does not say that there is none.
 func (a *answer) response(op string, to result) error {
 	var seen bool
 	return a.children(func(start xml.StartElement) error {
 		switch {
 		case !isName(start.Name, op, "Result"):
-			return a.skip()
+			return badAnswer(unexpectedElement)
 		case seen:
 			return badAnswer("more than one result")
 		}
 		seen = true
 		if isNil(start) {
-			return a.skip()
+			return a.blank()
 		}
 		return to.read(a)
 	})
+}
+
+const (
+	unexpectedElement = "an unexpected element"
+	notNil            = "nil that holds something"
+)
+
+// blank reads the element at hand, which is nil and so must hold nothing.
+func (a *answer) blank() error {
+	text, err := a.bytes()
+	if err == nil && !isSpace(text) {
+		err = badAnswer(notNil)
+	}
+	return err
 }
 
 // end makes sure that nothing follows the envelope. It reads to the end of the

@@ -7,8 +7,10 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -64,8 +66,8 @@ func TestTextAnswers(t *testing.T) {
 		"no declaration":     {plain[strings.Index(plain, "<soap:"):], "k", true},
 		"declared UTF-8":     {strings.Replace(plain, "utf-8", "UTF-8", 1), "k", true},
 		"not ASCII":          {strings.Replace(plain, ">k<", ">äß€🔑<", 1), "äß€🔑", true},
-		"extra elements":     {strings.Replace(plain, "<VersionResult", "<x><VersionResult>z</VersionResult></x><VersionResult", 1), "k", true},
-		"foreign namesake":   {strings.Replace(plain, "<VersionResult", `<VersionResult xmlns="urn:x">z</VersionResult><VersionResult`, 1), "k", true},
+		"response attribute": {strings.Replace(plain, "<VersionResponse", `<VersionResponse a="b" soap:encodingStyle="x"`, 1), "k", true},
+		"nil, spaced":        {response("Version", "<VersionResult xsi:nil='true'> \n<!-- x --></VersionResult>"), "", false},
 		"attributes":         {strings.Replace(plain, "<VersionResult", `<VersionResult a="b" soap:encodingStyle="x"`, 1), "k", true},
 		"empty":              {response("Version", "<VersionResult/>"), "", true},
 		"absent":             {response("Version", ""), "", false},
@@ -114,6 +116,105 @@ func TestEmptyResults(t *testing.T) {
 					if got != nil && !reflect.ValueOf(got).IsZero() {
 						t.Errorf("got %v", got)
 					}
+				}
+			})
+		}
+	}
+}
+
+// Only an answer of the right shape says that there is no result: to take another
+// for it advises a rotation, which would kill a live key.
+func TestUnexpectedElementIsNotAnEmptyResult(t *testing.T) {
+	t.Parallel()
+	for _, op := range everyOp {
+		name := op.name + "Result"
+		for what, result := range map[string]string{
+			"foreign element":          `<Maintenance xmlns="urn:proxy"/>`,
+			"other element":            "<Maintenance/>",
+			"result of other":          "<OtherResult/>",
+			"result in no namespace":   "<" + name + ` xmlns="">x</` + name + ">",
+			"result in wrong one":      "<" + name + ` xmlns="urn:x">x</` + name + ">",
+			"nil in wrong one":         "<" + name + ` xmlns="urn:x" xsi:nil="true"/>`,
+			"nil result and another":   "<" + name + ` xsi:nil="true"/><Maintenance/>`,
+			"another and a nil result": "<Maintenance/><" + name + ` xsi:nil="true"/>`,
+			"beside the result":        op.result + `<Maintenance xmlns="urn:proxy"/>`,
+			"before the result":        "<Maintenance/>" + op.result,
+			"nil that is not":          "<" + name + ` xsi:nil="true"><a/></` + name + ">",
+		} {
+			t.Run(op.name+"/"+what, func(t *testing.T) {
+				t.Parallel()
+				_, err := op.call(t.Context(), serve(t, answerWith(200, response(op.name, result))))
+				if e := wantFailure(t, err, ecgrid.ErrBadAnswer); !e.Sent {
+					t.Errorf("got %+v", e)
+				}
+			})
+		}
+	}
+}
+
+// A key or SessionID is one word. White space around it is the writer's, within
+// it is nonsense.
+func TestCredentialsAreOneWord(t *testing.T) {
+	t.Parallel()
+	const key = "Ab-1_{}=+/.~"
+	for name, test := range map[string]struct {
+		text string
+		kind error
+	}{
+		"as it is":         {key, nil},
+		"blanks around":    {"  " + key + " ", nil},
+		"lines around":     {"\r\n\t" + key + "\n", nil},
+		"escaped around":   {"&#13;&#10;&#9;" + key + "&#13;", nil},
+		"not ASCII":        {"ключ-" + key, nil},
+		"blank within":     {"a " + key, ecgrid.ErrBadAnswer},
+		"tab within":       {"a\t" + key, ecgrid.ErrBadAnswer},
+		"LF within":        {"a\n" + key, ecgrid.ErrBadAnswer},
+		"CR within":        {"a&#13;" + key, ecgrid.ErrBadAnswer},
+		"CRLF within":      {key + "&#13;&#10;X-Header: a", ecgrid.ErrBadAnswer},
+		"DEL":              {key + "&#127;", ecgrid.ErrBadAnswer},
+		"C1":               {key + "&#x9b;", ecgrid.ErrBadAnswer},
+		"NEL around":       {key + "&#x85;", ecgrid.ErrBadAnswer},
+		"NBSP within":      {"a&#xa0;" + key, ecgrid.ErrBadAnswer},
+		"NBSP alone":       {"&#xa0;", ecgrid.ErrBadAnswer},
+		"line separator":   {"a&#x2028;" + key, ecgrid.ErrBadAnswer},
+		"zero width":       {"a&#x200b;" + key, ecgrid.ErrBadAnswer},
+		"byte order mark":  {"&#xfeff;" + key, ecgrid.ErrBadAnswer},
+		"right to left":    {"a&#x202e;" + key, ecgrid.ErrBadAnswer},
+		"blanks":           {" \r\n\t&#13; ", ecgrid.ErrEmptyResult},
+		"sentence":         {canaryUpstream + " is down for maintenance", ecgrid.ErrBadAnswer},
+		"blank in CDATA":   {"<![CDATA[a b]]>", ecgrid.ErrBadAnswer},
+		"comment in a key": {"Ab-1_{}<!-- x -->=+/.~", nil},
+	} {
+		want := key
+		if name == "not ASCII" {
+			want = "ключ-" + key
+		}
+		for _, op := range everyOp {
+			switch op.name {
+			case "Login", "UserGetAPIKey", "GenerateAPIKey":
+			default:
+				continue
+			}
+			t.Run(op.name+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				result := "<" + op.name + "Result>" + test.text + "</" + op.name + "Result>"
+				var calls atomic.Int32
+				c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+					calls.Add(1)
+					answerWith(200, response(op.name, result))(w, r)
+				})
+				got, err := op.call(t.Context(), c)
+				if calls.Load() != 1 {
+					t.Errorf("%d calls", calls.Load())
+				}
+				if test.kind == nil {
+					if err != nil || got != want {
+						t.Errorf("not the credential, %v", err)
+					}
+					return
+				}
+				if e := wantFailure(t, err, test.kind); !e.Sent || got != "" {
+					t.Errorf("got %+v", e)
 				}
 			})
 		}
@@ -211,6 +312,13 @@ func hostile() map[string]string {
 		"fault and response":      soapBody("<soap:Fault/>" + inner),
 		"header after body":       swap("</soap:Envelope>", "<soap:Header/></soap:Envelope>"),
 		"two results":             response("Version", result+result),
+		"element before result":   response("Version", "<Extra/>"+result),
+		"element after result":    response("Version", result+"<Extra/>"),
+		"foreign, before":         response("Version", `<Maintenance xmlns="urn:proxy">`+result+"</Maintenance>"+result),
+		"foreign result, before":  response("Version", `<VersionResult xmlns="urn:x">z</VersionResult>`+result),
+		"foreign result, after":   response("Version", result+`<VersionResult xmlns="urn:x" xsi:nil="true"/>`),
+		"full nil":                response("Version", `<VersionResult xsi:nil="true">`+canaryUpstream+"</VersionResult>"),
+		"nil with element":        response("Version", `<VersionResult xsi:nil="true"><a/></VersionResult>`),
 		"two results, one nil":    response("Version", result+`<VersionResult xsi:nil="true"/>`),
 		"element in result":       swap(canaryUpstream, "<b>"+canaryUpstream+"</b>"),
 		"wrong end":               swap("</VersionResult>", "</versionResult>"),
@@ -354,8 +462,12 @@ func TestUserListAnswers(t *testing.T) {
 		"one":           {entry, 1},
 		"two":           {entry + "\n" + entry, 2},
 		"nil between":   {entry + `<UserIDInfo xsi:nil="true" />` + entry, 2},
-		"other entry":   {entry + "<Other>x</Other>", 1},
-		"foreign entry": {entry + `<UserIDInfo xmlns="urn:x"/>`, 1},
+		"nil alone":     {`<UserIDInfo xsi:nil="true"/>`, 0},
+		"full nil":      {`<UserIDInfo xsi:nil="true">` + userInfo + `</UserIDInfo>`, -1},
+		"other entry":   {entry + "<Other>x</Other>", -1},
+		"other alone":   {"<Other/>", -1},
+		"foreign entry": {entry + `<UserIDInfo xmlns="urn:x"/>`, -1},
+		"foreign alone": {`<UserIDInfo xmlns="urn:x">` + userInfo + `</UserIDInfo>`, -1},
 		"empty entry":   {entry + "<UserIDInfo/>", -1},
 		"half good":     {entry + "<UserIDInfo><UserID>x</UserID></UserIDInfo>", -1},
 		"text":          {entry + canaryUpstream, -1},
@@ -461,16 +573,22 @@ func FuzzAnswer(f *testing.F) {
 	for _, op := range everyOp {
 		f.Add(response(op.name, op.result))
 	}
+	f.Add(response("UserList", "<UserListResult><Other/></UserListResult>"))
+	f.Add(response("Version", `<Maintenance xmlns="urn:proxy"/>`))
+	f.Add(response("UserGetAPIKey", "<UserGetAPIKeyResult> a&#13;b </UserGetAPIKeyResult>"))
+	f.Add(response("UserGetAPIKey", "<UserGetAPIKeyResult>&#xa0;</UserGetAPIKeyResult>"))
 	for _, body := range hostile() {
 		if len(body) < 4<<10 {
 			f.Add(body)
 		}
 	}
 	f.Fuzz(func(t *testing.T, body string) {
-		for _, op := range []string{"Version", "UserInfo", "UserList"} {
+		for _, op := range []string{"Version", "UserGetAPIKey", "UserInfo", "UserList"} {
 			in := newInput(strings.NewReader(body), maxSmall)
 			var to result = &value[string]{parse: (*answer).string}
 			switch op {
+			case "UserGetAPIKey":
+				to = &value[string]{parse: (*answer).credential}
 			case "UserInfo":
 				to = &value[ecgrid.User]{parse: func(a *answer) (ecgrid.User, error) { return readRecord(a, userFields) }}
 			case "UserList":
@@ -478,6 +596,9 @@ func FuzzAnswer(f *testing.F) {
 			}
 			err := newAnswer(in).read(op, true, to)
 			in.release()
+			if key, ok := to.(*value[string]); ok && err == nil && op == "UserGetAPIKey" && strings.ContainsFunc(key.v, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+				t.Fatal("a key that is not one word")
+			}
 			var fail *failure
 			if errors.As(err, &fail) && !ourReason(fail.reason) {
 				t.Fatalf("%s: a reason that is not ours", op)

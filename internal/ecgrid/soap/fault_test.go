@@ -233,6 +233,7 @@ var reasons = map[string]bool{
 	"processing instruction": true, "DTD": true, "nested too deeply": true, "text between elements": true,
 	"element within a text": true, tooLarge: true, halfAnswer: true, "a field twice": true, "a field is missing": true,
 	"not a value of its type": true, "no code": true, "unknown code": true, contradictingCodes: true,
+	unexpectedElement: true, notNil: true, notOneWord: true,
 }
 
 func ourReason(reason string) bool {

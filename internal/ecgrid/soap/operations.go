@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
@@ -40,14 +41,14 @@ var (
 	opVersion        = newOperation("Version", asRead, maxSmall, false)
 )
 
-// Login opens a session and gives its SessionID, which is opaque and never
-// empty. It is tried a second time only if no connection came about: a refused
+// Login opens a session and gives its SessionID, which is opaque, one word and
+// never empty. It is tried a second time only if no connection came about: a refused
 // login counts towards locking the account. ErrServerFault means that ECGrid
 // failed and says so without contradiction, any other fault that it refused.
 func (c *Client) Login(ctx context.Context, loginName, password string) (sessionID string, err error) {
 	e := newEnvelope(opLogin, len(loginName)+len(password)).
 		str("LoginName", loginName).str("Password", password)
-	return c.callForText(ctx, opLogin, e)
+	return c.callForText(ctx, opLogin, e, (*answer).credential)
 }
 
 // Logout ends a session. ECGrid's own result, which its documents disagree on,
@@ -65,12 +66,12 @@ func (c *Client) WhoAmI(ctx context.Context, sessionID string) (ecgrid.Session, 
 	return callForRecord(ctx, c, opWhoAmI, e, sessionFields)
 }
 
-// UserGetAPIKey gives the user's persistent API key, which is opaque and never
-// empty: a user without one is ErrEmptyResult.
+// UserGetAPIKey gives the user's persistent API key, which is opaque, one word and
+// never empty: a user without one is ErrEmptyResult.
 func (c *Client) UserGetAPIKey(ctx context.Context, sessionID string, userID int32) (string, error) {
 	e := newEnvelope(opUserGetAPIKey, len(sessionID)).
 		str("SessionID", sessionID).int("UserID", userID)
-	return c.callForText(ctx, opUserGetAPIKey, e)
+	return c.callForText(ctx, opUserGetAPIKey, e, (*answer).credential)
 }
 
 // GenerateAPIKey replaces the user's API key and gives the new one; the old one
@@ -79,7 +80,7 @@ func (c *Client) UserGetAPIKey(ctx context.Context, sessionID string, userID int
 func (c *Client) GenerateAPIKey(ctx context.Context, sessionID string, userID int32) (string, error) {
 	e := newEnvelope(opGenerateAPIKey, len(sessionID)).
 		str("SessionID", sessionID).int("UserID", userID)
-	return c.callForText(ctx, opGenerateAPIKey, e)
+	return c.callForText(ctx, opGenerateAPIKey, e, (*answer).credential)
 }
 
 // ChangePassword changes the password of the session's own user, at once. It is
@@ -119,7 +120,7 @@ func (c *Client) UserList(ctx context.Context, sessionID, name string) ([]ecgrid
 // Version gives ECGridOS's own version text; it needs no session. An answer
 // without one is ErrEmptyResult.
 func (c *Client) Version(ctx context.Context) (string, error) {
-	return c.callForText(ctx, opVersion, newEnvelope(opVersion, 0))
+	return c.callForText(ctx, opVersion, newEnvelope(opVersion, 0), (*answer).string)
 }
 
 // value is a result of one type.
@@ -147,8 +148,8 @@ func call[T any](ctx context.Context, c *Client, op *operation, e *envelope, par
 }
 
 // callForText makes a call whose result is a string that must say something.
-func (c *Client) callForText(ctx context.Context, op *operation, e *envelope) (string, error) {
-	text, _, err := call(ctx, c, op, e, (*answer).string)
+func (c *Client) callForText(ctx context.Context, op *operation, e *envelope, parse func(*answer) (string, error)) (string, error) {
+	text, _, err := call(ctx, c, op, e, parse)
 	if err == nil && strings.Trim(text, xmlSpace) == "" {
 		return "", emptyResult(op)
 	}
@@ -247,14 +248,18 @@ const (
 	usersPart = 256
 )
 
-// users reads the element at hand, an ArrayOfUserIDInfo. A nil entry is no user.
+// users reads the element at hand, an ArrayOfUserIDInfo. A nil entry is no user,
+// and anything else that is no UserIDInfo is nonsense: a list is never cut short.
 func (a *answer) users() ([]ecgrid.User, error) {
 	var full [][]ecgrid.User
 	var part []ecgrid.User
 	kept := 0
 	err := a.children(func(start xml.StartElement) error {
-		if start.Name != (xml.Name{Space: nsECGrid, Local: "UserIDInfo"}) || isNil(start) {
-			return a.skip()
+		if start.Name != (xml.Name{Space: nsECGrid, Local: "UserIDInfo"}) {
+			return badAnswer(unexpectedElement)
+		}
+		if isNil(start) {
+			return a.blank()
 		}
 		u, err := readRecord(a, userFields)
 		if err != nil {
@@ -294,6 +299,25 @@ func enum(text string) string {
 	}
 	return text
 }
+
+const notOneWord = "a credential with blanks or control characters inside"
+
+// credential reads the element at hand, a key or a SessionID: opaque, but one
+// word. White space of XML around it is cut off. With anything else that shows
+// nothing it would break, or change, the header or file that it is put into.
+func (a *answer) credential() (string, error) {
+	text, err := a.string()
+	if err != nil {
+		return "", err
+	}
+	text = strings.Trim(text, xmlSpace)
+	if strings.ContainsFunc(text, isBlankOrControl) {
+		return "", badAnswer(notOneWord)
+	}
+	return text, nil
+}
+
+func isBlankOrControl(r rune) bool { return unicode.IsSpace(r) || !unicode.IsGraphic(r) }
 
 // bool reads the element at hand, an xs:boolean.
 func (a *answer) bool() (v bool, err error) {
