@@ -256,9 +256,10 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // try is one HTTP exchange. It sets *sent as soon as it has a connection: before
 // that no byte of the request can have left, after that nobody can be certain.
 func (c *Client) try(ctx context.Context, transport *http.Transport, op *operation, body []byte, to result, sent *bool) *failure {
-	var connected atomic.Bool
+	var connected, answered atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+		GotConn:              func(httptrace.GotConnInfo) { connected.Store(true) },
+		GotFirstResponseByte: func() { answered.Store(true) },
 	})
 	// The transport itself, not an http.Client: no redirects, no cookies, and no
 	// url.Error that quotes the URL. Without GetBody it replays nothing.
@@ -276,7 +277,7 @@ func (c *Client) try(ctx context.Context, transport *http.Transport, op *operati
 	resp, err := transport.RoundTrip(req)
 	*sent = *sent || connected.Load()
 	if err != nil {
-		return transportFailure(ctx, err)
+		return transportFailure(ctx, err, answered.Load())
 	}
 	// An answer read to its end leaves the connection to the next call. One that
 	// is not, closes it: who answers nonsense is not read for longer than needed.
@@ -297,7 +298,7 @@ func read(ctx context.Context, op *operation, resp *http.Response, to result) *f
 }
 
 func readBody(ctx context.Context, op *operation, resp *http.Response, to result) *failure {
-	in := newInput(resp.Body, op.limit)
+	in := newInput(resp.Body, limitOf(op, resp))
 	defer in.release()
 	to.reset()
 	err := newAnswer(in).read(op.name, resp.StatusCode == http.StatusOK, to)
@@ -319,19 +320,37 @@ func readBody(ctx context.Context, op *operation, resp *http.Response, to result
 	return f
 }
 
+// limitOf is what the body may have: with an error there is a fault or nothing.
+func limitOf(op *operation, resp *http.Response) int64 {
+	if resp.StatusCode != http.StatusOK {
+		return maxSmall
+	}
+	return op.limit
+}
+
 // refuseHead refuses what need not be read.
 func refuseHead(op *operation, resp *http.Response) *failure {
 	status := resp.StatusCode
 	switch {
-	case status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests,
-		status != http.StatusOK && status < 400:
+	case resp.ProtoMajor != 1 || hasBlankInName(resp.Header): // net/http lets them pass
+		return badAnswer(notHTTP)
+	case status != http.StatusOK && status < 400:
 		return statusFailure(status)
-	case resp.ContentLength > op.limit:
+	case resp.ContentLength > limitOf(op, resp):
 		return badAnswer(tooLarge)
 	case !plainUTF8(resp.Header):
 		return badAnswer("compressed or not in UTF-8")
 	}
 	return nil
+}
+
+func hasBlankInName(h http.Header) bool {
+	for name := range h {
+		if strings.ContainsRune(name, ' ') {
+			return true
+		}
+	}
+	return false
 }
 
 // statusFailure is a status that came without a SOAP body to go by.
@@ -376,6 +395,7 @@ func ctxFailure(ctx context.Context) *failure {
 const (
 	closedEarly = "connection closed without an answer"
 	halfAnswer  = "half an answer"
+	notHTTP     = "not HTTP"
 	tooLarge    = "too large"
 )
 
@@ -393,8 +413,10 @@ var noAnswer = []struct {
 }
 
 // transportFailure gives the error of a RoundTrip its meaning. It copies none of
-// its text, which may quote the URL, names or bytes from upstream.
-func transportFailure(ctx context.Context, err error) *failure {
+// its text, which may quote the URL, names or bytes from upstream. Where a first
+// byte has come, what is not the network's failure is the answer's: net/http has
+// no types, and many texts, for a head that it cannot read.
+func transportFailure(ctx context.Context, err error, answered bool) *failure {
 	if f := ctxFailure(ctx); f != nil {
 		return f
 	}
@@ -404,10 +426,18 @@ func transportFailure(ctx context.Context, err error) *failure {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return &failure{kind: ecgrid.ErrBadAnswer, reason: halfAnswer, transient: true}
 	}
-	if reason := notHTTP(err); reason != "" {
-		return badAnswer(reason)
+	if network := net.Error(nil); answered && !errors.As(err, &network) {
+		return badAnswer(headReason(err))
 	}
 	return &failure{kind: ecgrid.ErrUnreachable, reason: unreachableReason(err), transient: true}
+}
+
+// headReason says why the head of an answer could not be read.
+func headReason(err error) string {
+	if strings.Contains(err.Error(), "response headers exceeded") {
+		return "head of the answer too large"
+	}
+	return notHTTP
 }
 
 func unreachableReason(err error) string {
@@ -451,19 +481,6 @@ func tlsReason(err error) string {
 		return "no TLS on that port"
 	case strings.Contains(err.Error(), "tls: "): // crypto/tls has no type for most of its errors
 		return "TLS handshake failed"
-	}
-	return ""
-}
-
-// notHTTP is "" unless something came that is not an HTTP response. net/http has
-// no types for these.
-func notHTTP(err error) string {
-	text := err.Error()
-	switch {
-	case strings.Contains(text, "malformed "):
-		return "not HTTP"
-	case strings.Contains(text, "response headers exceeded"):
-		return "head of the answer too large"
 	}
 	return ""
 }

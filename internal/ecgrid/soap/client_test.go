@@ -144,8 +144,16 @@ func TestStatus(t *testing.T) {
 		{502, html, ecgrid.ErrBadAnswer, "HTTP status 502", 3},
 		{504, html, ecgrid.ErrBadAnswer, "HTTP status 504", 3},
 		{503, html, ecgrid.ErrUnreachable, "HTTP status 503", 3},
-		{503, fault, ecgrid.ErrUnreachable, "HTTP status 503", 3},
-		{429, fault, ecgrid.ErrUnreachable, "HTTP status 429", 1},
+		{503, fault, ecgrid.ErrAccessDenied, "code 2", 1},
+		{429, fault, ecgrid.ErrAccessDenied, "code 2", 1},
+		{503, soapFault("soap:Server", ""), ecgrid.ErrServerFault, "no code", 1},
+		{503, "", ecgrid.ErrUnreachable, "HTTP status 503", 3},
+		{503, good, ecgrid.ErrUnreachable, "HTTP status 503", 3},
+		{503, fault[:len(fault)-9], ecgrid.ErrUnreachable, "HTTP status 503", 3},
+		{503, fault + "x", ecgrid.ErrUnreachable, "HTTP status 503", 3},
+		{503, html + strings.Repeat(" ", maxSmall), ecgrid.ErrUnreachable, "HTTP status 503", 3},
+		{429, html, ecgrid.ErrUnreachable, "HTTP status 429", 1},
+		{429, "", ecgrid.ErrUnreachable, "HTTP status 429", 1},
 		{201, good, ecgrid.ErrBadAnswer, "HTTP status 201", 1},
 		{202, fault, ecgrid.ErrBadAnswer, "HTTP status 202", 1},
 		{204, "", ecgrid.ErrBadAnswer, "HTTP status 204", 1},
@@ -291,6 +299,19 @@ func TestBrokenConnections(t *testing.T) {
 		{"not HTTP", "SSH-2.0-" + canaryUpstream + "\r\n", ecgrid.ErrBadAnswer, "not HTTP", 1},
 		{"no status", "HTTP/1.1 " + canaryUpstream + "\r\n\r\n", ecgrid.ErrBadAnswer, "not HTTP", 1},
 		{"bad header", "HTTP/1.1 200 OK\r\n" + canaryUpstream + "\r\n\r\n", ecgrid.ErrBadAnswer, "not HTTP", 1},
+		{"blank in a header's name", "HTTP/1.1 200 OK\r\nContent Length: 3\r\n\r\nabc", ecgrid.ErrBadAnswer, "not HTTP", 1},
+		{"continued first header", "HTTP/1.1 200 OK\r\n Server: a\r\n\r\n", ecgrid.ErrBadAnswer, "not HTTP", 1},
+		{"long status", "HTTP/1.1 2000 OK\r\n\r\n%s", ecgrid.ErrBadAnswer, "not HTTP", 1},
+		{"negative status", "HTTP/1.1 -20 OK\r\n\r\n%s", ecgrid.ErrBadAnswer, "not HTTP", 1},
+		{"other version", "HTTP/2.0 200 OK\r\n\r\n%s", ecgrid.ErrBadAnswer, "not HTTP", 1},
+		{"no version", "HTTP 200 OK\r\n\r\n%s", ecgrid.ErrBadAnswer, "not HTTP", 1},
+		{"bad length", "HTTP/1.1 200 OK\r\nContent-Length: " + canaryUpstream + "\r\n\r\n%s", ecgrid.ErrBadAnswer, "not HTTP", 1},
+		{"empty length", "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n%s", ecgrid.ErrBadAnswer, "not HTTP", 1},
+		{"negative length", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n%s", ecgrid.ErrBadAnswer, "not HTTP", 1},
+		{"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n%s", ecgrid.ErrBadAnswer, "not HTTP", 1},
+		{"unknown encoding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: " + canaryUpstream + "\r\n\r\n%s", ecgrid.ErrBadAnswer, "not HTTP", 1},
+		{"two encodings", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n%s", ecgrid.ErrBadAnswer, "not HTTP", 1},
+		{"endless 1xx", strings.Repeat("HTTP/1.1 100 Continue\r\nX: "+strings.Repeat("x", 1<<10)+"\r\n\r\n", 64), ecgrid.ErrBadAnswer, "head of the answer too large", 1},
 	}
 	for _, test := range tests {
 		for _, op := range everyOp {
@@ -600,6 +621,7 @@ func TestAnswerThatEndsWithTheContext(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		f := read(ctx, opVersion, &http.Response{
 			StatusCode:    http.StatusOK,
+			ProtoMajor:    1,
 			ContentLength: -1,
 			Body:          io.NopCloser(io.MultiReader(strings.NewReader(body), callAtEnd(cancel))),
 		}, &value[string]{parse: (*answer).string})
