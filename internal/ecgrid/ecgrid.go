@@ -98,8 +98,8 @@ var (
 	// a DTD, a redirect, an HTTP status without a SOAP body, an element that does
 	// not belong there, a key or SessionID that is not one word.
 	ErrBadAnswer = errors.New("not an ECGridOS answer")
-	// ErrUnreachable: no answer at all: refused, reset, closed, TLS not trusted,
-	// HTTP 503.
+	// ErrUnreachable: no answer at all: no connection in the time for one, refused,
+	// reset, closed, TLS not trusted, HTTP 503 or 429 without a fault in it.
 	ErrUnreachable = errors.New("unreachable")
 	// ErrTimeout: no whole answer within Endpoint.RequestTimeout or the caller's
 	// deadline.
@@ -116,8 +116,9 @@ type Error struct {
 	Kind error
 	// Reason is one of our own phrases that says more, or "".
 	Reason string
-	// Sent is false when it is certain that no byte of the request left: the
-	// call has changed nothing. True means that it may have been carried out.
+	// Sent is false when it is certain that no byte of the request left, since no
+	// try had a connection, TLS included: the call has changed nothing. True means
+	// that it may have been carried out.
 	Sent bool
 }
 

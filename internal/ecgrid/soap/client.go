@@ -7,21 +7,17 @@
 package soap
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"mime"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,6 +35,9 @@ const (
 	// backoffStart is the longest wait before the second try, in front of the
 	// third it is twice that. Both are cut by jitter of up to a half.
 	backoffStart = 100 * time.Millisecond
+
+	// maxDial bounds the opening of one connection, and the TLS handshake on it.
+	maxDial = 5 * time.Second
 
 	defaultTimeout    = 15 * time.Second
 	defaultConcurrent = 8
@@ -81,7 +80,25 @@ func Connect(e ecgrid.Endpoint) (*Client, error) {
 		wait:         sleep,
 	}
 	c.fresh.DisableKeepAlives = true
+	c.dialThrough(c.kept.DialContext)
 	return c, nil
+}
+
+// dialThrough has all connections opened by dial. Two that are not answered, in
+// TCP or in TLS, end within the time of one call: what dropped packets do to a
+// Login then is known to be no Login.
+func (c *Client) dialThrough(dial func(ctx context.Context, network, addr string) (net.Conn, error)) {
+	whole := min(c.timeout, c.loginTimeout)
+	within := min(maxDial, whole/4)
+	bounded := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, within)
+		defer cancel()
+		return dial(ctx, network, addr)
+	}
+	for _, t := range []*http.Transport{c.kept, c.fresh} {
+		t.DialContext = bounded
+		t.TLSHandshakeTimeout = min(maxDial, whole/5) // less, to leave room for the pause between two
+	}
 }
 
 // Close closes the idle connections. Calls under way go on, later ones open new
@@ -185,104 +202,6 @@ func (canceled) Is(target error) bool {
 type result interface {
 	reset()             // what a failed try left behind
 	read(*answer) error // the element at hand, to its end
-}
-
-// call sends the request of e and reads the answer into to. It repeats within
-// one deadline, by a loop of its own rather than go-retryablehttp's: whether a
-// 500 may be repeated is known only once its body turned out not to be a fault,
-// Sent must span the tries, and one failed call must not close the idle
-// connections of the others.
-func (c *Client) call(ctx context.Context, op *operation, e *envelope, to result) error {
-	body, unsendable := e.close()
-	if unsendable != "" {
-		return &ecgrid.Error{Op: op.name, Kind: ecgrid.ErrFault, Reason: unsendable + " cannot be sent in XML"}
-	}
-	timeout := c.timeout
-	if op == opLogin {
-		timeout = c.loginTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	var sent bool
-	for try := 1; ; try++ {
-		f := c.try(ctx, c.transport(op, try), op, body, to, &sent)
-		if f == nil {
-			return nil
-		}
-		again := try < op.again.tries && op.again.may(f, sent)
-		if again && !c.pause(ctx, try) {
-			again = false
-			if ended := ctxFailure(ctx); ended != nil {
-				f = ended
-			}
-		}
-		if !again {
-			return &ecgrid.Error{Op: op.name, Kind: f.kind, Reason: f.reason, Sent: sent}
-		}
-	}
-}
-
-// transport is the kept one for a first try only: where that met a connection that
-// the server has closed, the next kept one may be no better.
-func (c *Client) transport(op *operation, try int) *http.Transport {
-	if op.fresh || try > 1 {
-		return c.fresh
-	}
-	return c.kept
-}
-
-// pause waits before the next try. It is false when ctx has ended, or would
-// before the wait is over: then the failure there is says more than "too slow".
-func (c *Client) pause(ctx context.Context, try int) bool {
-	most := backoffStart << (try - 1)
-	d := most - rand.N(most/2)
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
-		return false
-	}
-	return c.wait(ctx, d)
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
-}
-
-// try is one HTTP exchange. It sets *sent as soon as it has a connection: before
-// that no byte of the request can have left, after that nobody can be certain.
-func (c *Client) try(ctx context.Context, transport *http.Transport, op *operation, body []byte, to result, sent *bool) *failure {
-	var connected, answered atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn:              func(httptrace.GotConnInfo) { connected.Store(true) },
-		GotFirstResponseByte: func() { answered.Store(true) },
-	})
-	// The transport itself, not an http.Client: no redirects, no cookies, and no
-	// url.Error that quotes the URL. Without GetBody it replays nothing.
-	req := (&http.Request{
-		Method:        http.MethodPost,
-		URL:           c.url,
-		Host:          c.url.Host,
-		Header:        op.header,
-		Body:          io.NopCloser(bytes.NewReader(body)),
-		ContentLength: int64(len(body)),
-		Proto:         "HTTP/1.1",
-		ProtoMajor:    1,
-		ProtoMinor:    1,
-	}).WithContext(ctx)
-	resp, err := transport.RoundTrip(req)
-	*sent = *sent || connected.Load()
-	if err != nil {
-		return transportFailure(ctx, err, answered.Load())
-	}
-	// An answer read to its end leaves the connection to the next call. One that
-	// is not, closes it: who answers nonsense is not read for longer than needed.
-	defer resp.Body.Close()
-	return read(ctx, op, resp, to)
 }
 
 // read turns an HTTP response into a result or a failure.

@@ -372,11 +372,10 @@ func TestUnsent(t *testing.T) {
 				t.Parallel()
 				c := connect(t, ecgrid.Endpoint{URL: "http://ecgrid.test/"})
 				var dials int
-				c.kept.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				c.dialThrough(func(ctx context.Context, network, addr string) (net.Conn, error) {
 					dials++
 					return test.dial(ctx, network, addr)
-				}
-				c.fresh.DialContext = c.kept.DialContext
+				})
 				_, err := op.call(t.Context(), c)
 				e := wantFailure(t, err, ecgrid.ErrUnreachable)
 				if e.Sent || e.Reason != test.reason {
@@ -428,13 +427,12 @@ func TestSentSpansTries(t *testing.T) {
 	c, requests := raw(t, func(net.Conn) {})
 	dial := c.kept.DialContext
 	var dials int
-	c.kept.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+	c.dialThrough(func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if dials++; dials > 1 {
 			return nil, errors.New("no")
 		}
 		return dial(ctx, network, addr)
-	}
-	c.fresh.DialContext = c.kept.DialContext
+	})
 	_, err := c.Version(t.Context())
 	if e := wantFailure(t, err, ecgrid.ErrUnreachable); !e.Sent || requests.Load() != 1 || dials != 3 {
 		t.Errorf("got %+v after %d requests, %d dials", e, requests.Load(), dials)
@@ -446,7 +444,7 @@ func TestSentSpansTries(t *testing.T) {
 func TestSecondTryIsOnAConnectionOfItsOwn(t *testing.T) {
 	t.Parallel()
 	c := serve(t, http.HandlerFunc(strict))
-	c.kept.DialContext = func(context.Context, string, string) (net.Conn, error) {
+	c.kept.DialContext = func(context.Context, string, string) (net.Conn, error) { // not fresh's
 		ours, theirs := net.Pipe()
 		theirs.Close()
 		return ours, nil
@@ -638,20 +636,82 @@ func (f callAtEnd) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
+// never is a network that drops every packet: it neither connects nor refuses.
+func never(ctx context.Context, _, _ string) (net.Conn, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// A caller with little time is told that it was too little, not that ECGrid is away.
 func TestDeadlineWithoutConnection(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := servePipes(t, 2*time.Second, nil)
-		c.kept.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}
-		c.fresh.DialContext = c.kept.DialContext
-		_, err := c.Login(t.Context(), "jo", canaryPassword)
+		c := servePipes(t, 20*time.Second, nil)
+		c.dialThrough(never)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := c.Login(ctx, "jo", canaryPassword)
 		if e := wantFailure(t, err, ecgrid.ErrTimeout); e.Sent {
 			t.Error("counts as sent")
 		}
+		time.Sleep(time.Minute) // the dial that goes on has ended
 	})
+}
+
+// Dropped packets are no answer to a Login: it fails unsent, and soon enough for
+// every try there is to have ended by itself.
+func TestDroppedPackets(t *testing.T) {
+	t.Parallel()
+	// silent opens connections on which no TLS handshake is ever answered.
+	silent := func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go io.Copy(io.Discard, theirs)
+		return ours, nil
+	}
+	// late does too, but needs as long for it as it may.
+	late := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		deadline, _ := ctx.Deadline()
+		time.Sleep(time.Until(deadline) - time.Millisecond)
+		return silent(ctx, network, addr)
+	}
+	for _, network := range []struct {
+		name string
+		dial dialer
+	}{{"before the connection", never}, {"before TLS", silent}, {"late, and before TLS", late}} {
+		for _, timeout := range []time.Duration{time.Second, 15 * time.Second, 20 * time.Second, time.Minute} {
+			for _, op := range everyOp {
+				if op.read && network.name != "before the connection" {
+					continue // three handshakes may not fit in
+				}
+				t.Run(network.name+"/"+timeout.String()+"/"+op.name, func(t *testing.T) {
+					t.Parallel()
+					synctest.Test(t, func(t *testing.T) {
+						c, err := Connect(ecgrid.Endpoint{URL: "https://ecgrid.test/", RequestTimeout: timeout})
+						if err != nil {
+							t.Fatal(err)
+						}
+						defer c.Close()
+						var dials atomic.Int32
+						c.dialThrough(func(ctx context.Context, n, addr string) (net.Conn, error) {
+							dials.Add(1)
+							return network.dial(ctx, n, addr)
+						})
+						start := time.Now()
+						_, err = op.call(t.Context(), c)
+						took := time.Since(start)
+						e := wantFailure(t, err, ecgrid.ErrUnreachable)
+						if e.Sent || e.Reason != "connection not opened in time" || dials.Load() < 2 {
+							t.Errorf("got %+v after %d dials", e, dials.Load())
+						}
+						if took > timeout || took == timeout && !op.read || took > 35*time.Second { // a third dial may not fit in
+							t.Errorf("took %v", took)
+						}
+						time.Sleep(time.Minute)
+					})
+				})
+			}
+		}
+	}
 }
 
 func TestCancel(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -284,9 +285,88 @@ func servePipes(t *testing.T, timeout time.Duration, h http.HandlerFunc) *Client
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.kept.DialContext, c.fresh.DialContext = p.dial, p.dial
+	c.dialThrough(p.dial)
 	t.Cleanup(func() { c.Close(); s.Close() })
 	return c
+}
+
+// dialer opens a connection, as net.Dialer does.
+type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// firewall stands between a client and its server. What it forgets goes nowhere,
+// without a word to either side.
+type firewall struct {
+	dial dialer
+
+	mu    sync.Mutex
+	conns []*lossyConn
+	dials int
+	// onDial, where there is one, may refuse the connection.
+	onDial func(dials int) error
+}
+
+func (f *firewall) open(ctx context.Context, network, addr string) (net.Conn, error) {
+	f.mu.Lock()
+	f.dials++
+	dials, onDial := f.dials, f.onDial
+	f.mu.Unlock()
+	if onDial != nil {
+		if err := onDial(dials); err != nil {
+			return nil, err
+		}
+	}
+	inner, err := f.dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	conn := &lossyConn{Conn: inner}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.conns = append(f.conns, conn)
+	return conn, nil
+}
+
+// forget makes every connection there is so far a black hole.
+func (f *firewall) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.conns {
+		c.lost.Store(true)
+	}
+}
+
+func (f *firewall) dialled() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.dials
+}
+
+type lossyConn struct {
+	net.Conn
+	lost atomic.Bool
+}
+
+func (c *lossyConn) Write(b []byte) (int, error) {
+	if c.lost.Load() {
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
+}
+
+// serveFirewalled is servePipes behind a firewall.
+func serveFirewalled(t *testing.T, timeout time.Duration, h http.HandlerFunc) (*Client, *firewall) {
+	t.Helper()
+	p := newPipes()
+	s := &http.Server{Handler: h}
+	go s.Serve(p)
+	c, err := Connect(ecgrid.Endpoint{URL: "http://ecgrid.test/", RequestTimeout: timeout, MaxConcurrent: 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &firewall{dial: p.dial}
+	c.dialThrough(f.open)
+	t.Cleanup(func() { c.Close(); s.Close() })
+	return c, f
 }
 
 // texts gives all character data of a document, as any parser would.
