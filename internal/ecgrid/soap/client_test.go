@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"math/big"
@@ -795,9 +796,22 @@ func (e endless) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 var garbage []byte // a global, so that it is really made
 
-// Not parallel: it measures the process.
+// The bounds of a list are those of every list, only tighter, so that it does not
+// take hours. Not parallel: it measures the process.
 func TestFiftyMegabytes(t *testing.T) {
-	const size = 50 << 20
+	const size, mostKept = 50 << 20, 1 << 20
+	bounded := *opUserList
+	bounded.limit = 8 << 20
+	calls := map[string]func(*Client) error{
+		"UserList": func(c *Client) error {
+			_, _, err := call(t.Context(), c, &bounded, newEnvelope(&bounded, 0), usersWithin(mostKept))
+			return err
+		},
+		"UserGetAPIKey": func(c *Client) error {
+			_, err := opNamed(t, "UserGetAPIKey").call(t.Context(), c)
+			return err
+		},
+	}
 	head, tail, _ := strings.Cut(response("UserList", "<UserListResult>|</UserListResult>"), "|")
 	user := func(login string) string {
 		return strings.Replace("<UserIDInfo>"+userInfo+"</UserIDInfo>", "jo", login, 1)
@@ -814,6 +828,8 @@ func TestFiftyMegabytes(t *testing.T) {
 		"deep":            {head: head, unit: "<a>"},
 		"white space":     {unit: strings.Repeat(" ", 1<<10)},
 		"space and tags":  {head: head, unit: strings.Repeat(" ", 1<<10) + "<a/>"},
+		"nil users":       {head: head, unit: "<UserIDInfo xmlns:xsi='" + nsXSI + "' xsi:nil='true'>" + strings.Repeat(" ", 1<<10) + "</UserIDInfo>", tail: tail},
+		"unknown fields":  {head: head + "<UserIDInfo>" + userInfo, unit: "<More>" + strings.Repeat("x", 1<<10) + "</More>", tail: "</UserIDInfo>" + tail},
 		"one fault":       {head: "<soap:Envelope xmlns:soap='" + nsSOAP11 + "'><soap:Body><soap:Fault><detail>", unit: "<ErrorCode>" + strings.Repeat("x", 1<<10) + "</ErrorCode>"},
 		"users":           {head: head, unit: user("jo"), tail: tail},
 		"users, long":     {head: head, unit: user(strings.Repeat("x", 60<<10)), tail: tail},
@@ -828,19 +844,18 @@ func TestFiftyMegabytes(t *testing.T) {
 			body.units = size / len(body.unit)
 			c := serve(t, body.ServeHTTP)
 			c.timeout = 5 * time.Minute // it is about space, on a busy machine too
-			for _, name := range []string{"UserList", "UserGetAPIKey"} {
-				op := opNamed(t, name)
+			for name, call := range calls {
 				var before, after runtime.MemStats
 				runtime.GC()
 				runtime.ReadMemStats(&before)
-				_, err := op.call(t.Context(), c)
+				err := call(c)
 				runtime.ReadMemStats(&after)
 				wantFailure(t, err, ecgrid.ErrBadAnswer)
 				// What is not released is what the process has from the system. It
 				// is at its peak: nothing gives memory back so soon.
 				most := int64(5 << 20)
 				if strings.Contains(body.unit, "</UserIDInfo>") { // good users are kept for a while
-					most += maxKept
+					most += mostKept
 				}
 				if grown := int64(after.HeapSys-after.HeapReleased) - int64(before.HeapSys-before.HeapReleased); grown > most {
 					t.Errorf("%s: the heap grew by %d KiB", name, grown>>10)
@@ -859,7 +874,7 @@ func TestAnnouncedLength(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := servePipes(t, 0, func(w http.ResponseWriter, r *http.Request) {
 			io.Copy(io.Discard, r.Body)
-			w.Header().Set("Content-Length", strconv.Itoa(50<<20))
+			w.Header().Set("Content-Length", strconv.Itoa(maxList+1))
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
 		})
@@ -873,15 +888,62 @@ func TestAnnouncedLength(t *testing.T) {
 	})
 }
 
-// A list just under the bounds is no attack.
-func TestLongList(t *testing.T) {
-	t.Parallel()
-	const n = 5000
+// mostUsers is how long a list must be complete.
+const mostUsers = 100_000
+
+// The longest list there has to be is read whole, and held about once. Not
+// parallel: it measures the process.
+func TestHundredThousandUsers(t *testing.T) {
+	name := strings.Repeat("n", 50)
 	head, tail, _ := strings.Cut(response("UserList", "<UserListResult>|</UserListResult>"), "|")
-	c := serve(t, endless{head, "\n  <UserIDInfo>" + userInfo + "</UserIDInfo>", tail, n}.ServeHTTP)
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		out := bufio.NewWriterSize(w, 32<<10)
+		out.WriteString(head)
+		for i := range mostUsers {
+			fmt.Fprintf(out, "\n  <UserIDInfo><UserID>%d</UserID><LoginName>%s%d</LoginName><NetworkID>7</NetworkID>"+
+				"<MailboxID>8</MailboxID><Status>Active</Status></UserIDInfo>", i+1, name, i+1)
+		}
+		out.WriteString(tail)
+		out.Flush()
+	})
+	c.timeout = 5 * time.Minute // it is about space, on a busy machine too
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
 	users, err := c.UserList(t.Context(), "s", "")
-	if err != nil || len(users) != n || users[n-1] != jo {
-		t.Errorf("got %d users, %v", len(users), err)
+	runtime.ReadMemStats(&after)
+	if err != nil || len(users) != mostUsers {
+		t.Fatalf("got %d users, %v", len(users), err)
+	}
+	for i, u := range users {
+		want := ecgrid.User{UserID: int32(i + 1), LoginName: name + strconv.Itoa(i+1), NetworkID: 7, MailboxID: 8, Status: "Active"}
+		if u != want {
+			t.Fatalf("got %+v, want %+v", u, want)
+		}
+	}
+	if grown := int64(after.HeapSys-after.HeapReleased) - int64(before.HeapSys-before.HeapReleased); grown > 2*maxKept {
+		t.Errorf("the heap grew by %d KiB", grown>>10)
+	}
+}
+
+// So many users find room though each has much to say.
+func TestListBoundsLeaveRoom(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 100)
+	record := "\r\n      <UserIDInfo>"
+	for _, name := range []string{"LoginName", "RecoveryQuestion", "FirstName", "LastName", "Company", "EMail", "Phone", "CellPhone"} {
+		record += "\r\n        <" + name + ">" + long + "</" + name + ">"
+	}
+	for field := range strings.SplitSeq(userInfo, "</") {
+		record += "\r\n        " + field
+	}
+	record += "\r\n      </UserIDInfo>"
+	if need := mostUsers * len(record); need > maxList {
+		t.Errorf("%d users of %d bytes each are %d MiB, the bound is %d", mostUsers, len(record), need>>20, maxList>>20)
+	}
+	if need := mostUsers * (userSize + len(long) + len("Preproduction") + len("NetworkAdmin")); need > maxKept {
+		t.Errorf("%d users take %d MiB, the bound is %d", mostUsers, need>>20, maxKept>>20)
 	}
 }
 

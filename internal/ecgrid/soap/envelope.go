@@ -22,9 +22,9 @@ const (
 
 // Bounds of an answer, in bytes; of its nesting, in elements.
 const (
-	maxSmall = 64 << 10 // one string or one record
-	maxList  = 32 << 20 // UserList
-	maxToken = 64 << 10 // between two steps of the parser, which buffers one step
+	maxSmall = 64 << 10  // one string or one record
+	maxList  = 256 << 20 // UserList: 100000 users and more, as .asmx indents them
+	maxToken = 64 << 10  // between two steps of the parser, which buffers one step
 	maxDepth = 64
 )
 

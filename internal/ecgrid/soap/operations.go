@@ -109,11 +109,12 @@ func (c *Client) UserInfo(ctx context.Context, sessionID string, userID int32) (
 }
 
 // UserList gives the users that the session can see and whose name has name in
-// it, in ECGrid's order; "" is all of them. None is not an error.
+// it, in ECGrid's order; "" is all of them. None is not an error. The list is whole,
+// for 100000 users and more; one too long to be true is ErrBadAnswer.
 func (c *Client) UserList(ctx context.Context, sessionID, name string) ([]ecgrid.User, error) {
 	e := newEnvelope(opUserList, len(sessionID)+len(name)).
 		str("SessionID", sessionID).str("Name", name)
-	users, _, err := call(ctx, c, opUserList, e, (*answer).users)
+	users, _, err := call(ctx, c, opUserList, e, usersWithin(maxKept))
 	return users, err
 }
 
@@ -239,8 +240,9 @@ func fieldIndex[T any](fields []field[T], name xml.Name) int {
 }
 
 const (
-	// maxKept bounds what a list holds in memory, in bytes: room for some 10000 users.
-	maxKept = 1 << 20
+	// maxKept bounds what a list holds in memory, in bytes: room for 100000 users
+	// and more.
+	maxKept = 32 << 20
 	// userSize is about what one User takes, its texts not counted.
 	userSize = 80
 	// usersPart is how many users are held together until the list is whole. One
@@ -248,9 +250,14 @@ const (
 	usersPart = 256
 )
 
-// users reads the element at hand, an ArrayOfUserIDInfo. A nil entry is no user,
-// and anything else that is no UserIDInfo is nonsense: a list is never cut short.
-func (a *answer) users() ([]ecgrid.User, error) {
+// usersWithin gives a reader of a list that keeps no more than most, in bytes.
+func usersWithin(most int) func(*answer) ([]ecgrid.User, error) {
+	return func(a *answer) ([]ecgrid.User, error) { return a.users(most) }
+}
+
+// users reads the element at hand, an ArrayOfUserIDInfo. A nil entry is no user.
+// Anything else that is no UserIDInfo is nonsense: a list is never cut short.
+func (a *answer) users(most int) ([]ecgrid.User, error) {
 	var full [][]ecgrid.User
 	var part []ecgrid.User
 	kept := 0
@@ -266,7 +273,7 @@ func (a *answer) users() ([]ecgrid.User, error) {
 			return err
 		}
 		kept += userSize + len(u.LoginName) + len(u.AuthLevel) + len(u.Status)
-		if kept > maxKept {
+		if kept > most {
 			return badAnswer(tooLarge)
 		}
 		if len(part) == usersPart {
