@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"flag"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"os/signal"
 	"syscall"
@@ -40,6 +42,9 @@ func main() {
 }
 
 func serve() int {
+	// net/http prints what a server sends unasked, an API key for instance, through
+	// this logger, and go-plugin hands that on to Vault's log.
+	log.SetOutput(io.Discard)
 	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: os.Stderr, JSONFormat: true})
 	p := &ecgrid.Plugin{
 		Version: version,
