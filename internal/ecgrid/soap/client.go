@@ -93,7 +93,11 @@ func (c *Client) dialThrough(dial func(ctx context.Context, network, addr string
 	bounded := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, within)
 		defer cancel()
-		return dial(ctx, network, addr)
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return watch(conn), nil
 	}
 	for _, t := range []*http.Transport{c.kept, c.fresh} {
 		t.DialContext = bounded

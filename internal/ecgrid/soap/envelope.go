@@ -40,6 +40,7 @@ type envelope struct {
 	op         *operation
 	buf        []byte
 	unsendable string // name of the first parameter that XML cannot carry
+	userID     int32  // the one it is about, if it is
 }
 
 func newEnvelope(op *operation, size int) *envelope {
@@ -59,6 +60,11 @@ func (e *envelope) str(name, value string) *envelope {
 	}
 	e.end(name)
 	return e
+}
+
+func (e *envelope) user(id int32) *envelope {
+	e.userID = id
+	return e.int("UserID", id)
 }
 
 func (e *envelope) int(name string, value int32) *envelope {

@@ -70,7 +70,7 @@ func (c *Client) WhoAmI(ctx context.Context, sessionID string) (ecgrid.Session, 
 // never empty: a user without one is ErrEmptyResult.
 func (c *Client) UserGetAPIKey(ctx context.Context, sessionID string, userID int32) (string, error) {
 	e := newEnvelope(opUserGetAPIKey, len(sessionID)).
-		str("SessionID", sessionID).int("UserID", userID)
+		str("SessionID", sessionID).user(userID)
 	return c.callForText(ctx, opUserGetAPIKey, e, (*answer).credential)
 }
 
@@ -79,7 +79,7 @@ func (c *Client) UserGetAPIKey(ctx context.Context, sessionID string, userID int
 // error with Sent, or ErrEmptyResult, only UserGetAPIKey can tell what became of it.
 func (c *Client) GenerateAPIKey(ctx context.Context, sessionID string, userID int32) (string, error) {
 	e := newEnvelope(opGenerateAPIKey, len(sessionID)).
-		str("SessionID", sessionID).int("UserID", userID)
+		str("SessionID", sessionID).user(userID)
 	return c.callForText(ctx, opGenerateAPIKey, e, (*answer).credential)
 }
 
@@ -104,7 +104,7 @@ func (c *Client) ChangePassword(ctx context.Context, sessionID, oldPassword, new
 // UserInfo tells of one user. An answer without a user is ErrEmptyResult.
 func (c *Client) UserInfo(ctx context.Context, sessionID string, userID int32) (ecgrid.User, error) {
 	e := newEnvelope(opUserInfo, len(sessionID)).
-		str("SessionID", sessionID).int("UserID", userID)
+		str("SessionID", sessionID).user(userID)
 	return callForRecord(ctx, c, opUserInfo, e, userFields)
 }
 

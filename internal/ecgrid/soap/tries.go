@@ -22,9 +22,10 @@ const maxSilence = 2 * time.Second
 // once; the first to be answered counts.
 type tries struct {
 	*Client
-	op   *operation
-	body []byte
-	to   result
+	op     *operation
+	body   []byte
+	userID int32
+	to     result
 	// sent is true as soon as one of them had a connection: before that no byte of
 	// the request can have left, after that nobody can be certain.
 	sent atomic.Bool
@@ -37,6 +38,7 @@ type tries struct {
 type attempt struct {
 	reused  chan struct{} // told when it has a connection that was used before
 	done    chan struct{} // closed when resp or failure is set
+	conn    *watched
 	resp    *http.Response
 	failure *failure
 }
@@ -57,7 +59,7 @@ func (c *Client) call(ctx context.Context, op *operation, e *envelope, to result
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel() // and with it whatever is still under way
-	t := tries{Client: c, op: op, body: body, to: to}
+	t := tries{Client: c, op: op, body: body, userID: e.userID, to: to}
 	f := t.run(ctx)
 	if t.silent != nil {
 		go t.silent.discard()
@@ -94,11 +96,11 @@ func (t *tries) run(ctx context.Context) *failure {
 
 // one is one more exchange, or the end of the silent one if that comes sooner.
 func (t *tries) one(ctx context.Context, try int) *failure {
-	resp, f := t.await(ctx, t.start(ctx, t.transport(t.op, try)))
+	a, f := t.await(ctx, t.start(ctx, t.transport(t.op, try)))
 	if f != nil {
 		return f
 	}
-	return t.read(ctx, resp)
+	return t.read(ctx, a)
 }
 
 // last waits for the silent exchange, if there is one, when all others failed for
@@ -112,25 +114,39 @@ func (t *tries) last(ctx context.Context, f *failure) *failure {
 	t.silent = nil
 	switch {
 	case s.failure == nil:
-		return t.read(ctx, s.resp)
+		return t.read(ctx, s)
 	case s.failure.kind == canceled{}:
 		return s.failure
 	}
 	return f
 }
 
-func (t *tries) read(ctx context.Context, resp *http.Response) *failure {
+func (t *tries) read(ctx context.Context, a *attempt) *failure {
 	// An answer read to its end leaves the connection to the next call. One that
 	// is not, closes it: who answers nonsense is not read for longer than needed.
-	defer resp.Body.Close()
-	return read(ctx, t.op, resp, t.to)
+	defer a.resp.Body.Close()
+	f := read(ctx, t.op, a.resp, t.to)
+	if f == nil {
+		f = t.refuseAnothers(a)
+	}
+	a.leave(f == nil)
+	return f
+}
+
+// refuseAnothers refuses a key that is known to be another user's.
+func (t *tries) refuseAnothers(a *attempt) *failure {
+	key, ok := t.to.(*value[string])
+	if !ok || t.op != opUserGetAPIKey || a.conn == nil || !a.conn.isAnothers(key.v, t.userID) {
+		return nil
+	}
+	return &failure{kind: ecgrid.ErrBadAnswer, reason: "another user's key", transient: true}
 }
 
 // stillSilent is the failure, for now, of an exchange that goes on.
 var stillSilent = &failure{kind: ecgrid.ErrTimeout, transient: true}
 
 // await waits for a or for the silent exchange, whichever is answered first.
-func (t *tries) await(ctx context.Context, a *attempt) (*http.Response, *failure) {
+func (t *tries) await(ctx context.Context, a *attempt) (*attempt, *failure) {
 	var silence <-chan time.Time
 	reused := a.reused
 	for {
@@ -140,13 +156,13 @@ func (t *tries) await(ctx context.Context, a *attempt) (*http.Response, *failure
 				// The network does work: the other kept connections are no better.
 				t.kept.CloseIdleConnections()
 			}
-			return a.resp, a.failure
+			return a, a.failure
 		case <-t.silent.ended():
 			s := t.silent
 			t.silent = nil
 			if s.failure == nil {
 				go a.discard() // once ctx ends
-				return s.resp, nil
+				return s, nil
 			}
 		case <-reused:
 			reused = nil
@@ -172,6 +188,13 @@ func (a *attempt) discard() {
 	<-a.done
 	if a.resp != nil {
 		a.resp.Body.Close()
+		a.leave(false)
+	}
+}
+
+func (a *attempt) leave(well bool) {
+	if a.conn != nil {
+		a.conn.leave(well)
 	}
 }
 
@@ -223,12 +246,23 @@ func (t *tries) start(ctx context.Context, transport *http.Transport) *attempt {
 
 func (t *tries) exchange(ctx context.Context, transport *http.Transport, a *attempt) (*http.Response, *failure) {
 	var answered atomic.Bool
+	var unusable bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(conn httptrace.GotConnInfo) {
 			t.sent.Store(true)
-			if conn.Reused {
-				a.reused <- struct{}{}
+			a.conn = watchedOf(conn.Conn)
+			if a.conn != nil && !a.conn.take(ctx) {
+				a.conn, unusable = nil, true // it is another's
+				return
 			}
+			if !conn.Reused {
+				return
+			}
+			if unusable = a.conn != nil && !a.conn.quiet(); unusable {
+				a.conn.Close() // before anything is written
+				return
+			}
+			a.reused <- struct{}{}
 		},
 		GotFirstResponseByte: func() { answered.Store(true) },
 	})
@@ -246,8 +280,15 @@ func (t *tries) exchange(ctx context.Context, transport *http.Transport, a *atte
 		ProtoMinor:    1,
 	}).WithContext(ctx)
 	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		return nil, transportFailure(ctx, err, answered.Load())
+	if err == nil && !unusable {
+		return resp, nil
 	}
-	return resp, nil
+	if err == nil { // the answer was there before the question
+		resp.Body.Close()
+	}
+	a.leave(false)
+	if unusable && ctx.Err() == nil {
+		return nil, &failure{kind: ecgrid.ErrUnreachable, reason: "kept connection of no use", transient: true}
+	}
+	return nil, transportFailure(ctx, err, answered.Load())
 }
