@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +18,13 @@ import (
 
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
+
+// TestMain keeps what net/http prints of unasked answers out of the tests' output,
+// as the plugin keeps it out of Vault's log.
+func TestMain(m *testing.M) {
+	log.SetOutput(io.Discard)
+	m.Run()
+}
 
 // What the tests send and must never find in an error. They are canaries, not
 // credentials of anything.
