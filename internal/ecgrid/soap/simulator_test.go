@@ -162,3 +162,18 @@ func TestSimulatorCountsOnce(t *testing.T) {
 		}
 	}
 }
+
+// What is noticed below TLS does not mistake its own messages for answers.
+func TestSimulatorConnectionIsKept(t *testing.T) {
+	t.Parallel()
+	s, c := simulate(t, simulator.Options{}, 0)
+	user, _ := s.User(simulator.UserID5001)
+	for range 20 {
+		if key, err := c.UserGetAPIKey(t.Context(), user.APIKey, user.UserID); err != nil || key != user.APIKey {
+			t.Fatal(err)
+		}
+	}
+	if n := s.Connections(); n != 1 {
+		t.Errorf("%d connections for 20 reads in a row", n)
+	}
+}
