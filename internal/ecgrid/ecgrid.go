@@ -131,3 +131,10 @@ func (e *Error) Error() string {
 
 // Unwrap gives the sentinel to errors.Is.
 func (e *Error) Unwrap() error { return e.Kind }
+
+// MayBeSent tells whether a call that failed may have been carried out: false only
+// where it is certain that nothing of it left.
+func MayBeSent(err error) bool {
+	var failed *Error
+	return !errors.As(err, &failed) || failed.Sent
+}
