@@ -15,7 +15,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/consts"
-	"github.com/hashicorp/vault/sdk/helper/salt"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-ecgrid/backend"
@@ -32,10 +31,6 @@ long-lived API key for each user: all leases on a user share it. "rotate-key",
 "rotate-role" and "rotate-root", and schedules in roles and config, replace keys and
 the login's own password.
 `
-
-// walMinAge is how long a rotate-root may run before it is taken for dead. The
-// config's lock keeps apart what still runs.
-const walMinAge = time.Minute
 
 // operationPrefix begins the OpenAPI operation IDs of this engine.
 const operationPrefix = "ecgrid"
@@ -91,6 +86,7 @@ func (p *Plugin) newEngine(m *mount, conf *logical.BackendConfig) *backend.Engin
 		log = hclog.NewNullLogger()
 	}
 	e := backend.New(backend.Options{
+		Storage: conf.StorageView,
 		Connect: p.Connect,
 		Clock:   p.Clock,
 		Random:  p.Random,
@@ -99,8 +95,9 @@ func (p *Plugin) newEngine(m *mount, conf *logical.BackendConfig) *backend.Engin
 		PasswordFromPolicy: func(ctx context.Context, policy string) (string, error) {
 			return m.System().GeneratePasswordFromPolicy(ctx, policy)
 		},
-		MaxLeaseTTL: func() time.Duration { return m.System().MaxLeaseTTL() },
-		Tainted:     func() bool { return m.System().Tainted() },
+		DefaultLeaseTTL: func() time.Duration { return m.System().DefaultLeaseTTL() },
+		MaxLeaseTTL:     func() time.Duration { return m.System().MaxLeaseTTL() },
+		Tainted:         func() bool { return m.System().Tainted() },
 	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -132,10 +129,7 @@ func (p *Plugin) newBackend(conf *logical.BackendConfig) *mount {
 		Help:           help,
 		BackendType:    logical.TypeLogical,
 		RunningVersion: p.Version,
-		PathsSpecial: &logical.Paths{
-			SealWrapStorage: []string{backend.ConfigStorageKey, salt.DefaultLocation, backend.WALPrefix},
-			LocalStorage:    []string{backend.WALPrefix},
-		},
+		PathsSpecial:   &logical.Paths{SealWrapStorage: backend.SealWrapped},
 		Paths: framework.PathAppend(
 			m.configPaths(),
 			m.keysPaths(),
@@ -145,14 +139,12 @@ func (p *Plugin) newBackend(conf *logical.BackendConfig) *mount {
 			m.statusPaths(),
 			m.infoPaths(),
 		),
-		Secrets:           []*framework.Secret{m.apiKeySecret()},
-		InitializeFunc:    m.initialize,
-		PeriodicFunc:      m.periodic,
-		WALRollback:       m.rollback,
-		WALRollbackMinAge: walMinAge,
-		RotateCredential:  m.rotateCredential,
-		Invalidate:        func(_ context.Context, key string) { m.engine.Invalidate(key) },
-		Clean:             func(context.Context) { p.closeEngine(m.engine) },
+		Secrets:          []*framework.Secret{m.apiKeySecret()},
+		InitializeFunc:   m.initialize,
+		PeriodicFunc:     m.periodic,
+		RotateCredential: m.rotateCredential,
+		Invalidate:       func(_ context.Context, key string) { m.engine.Invalidate(key) },
+		Clean:            func(context.Context) { p.closeEngine(m.engine) },
 	}
 	return m
 }

@@ -59,7 +59,7 @@ func newTestMount(t testing.TB, options ...func(*simulator.Options)) *testMount 
 // serve starts the backend on the mount's storage, as Vault does after a restart.
 func (m *testMount) serve() logical.Backend {
 	m.t.Helper()
-	m.process = &process{Storage: m.storage}
+	m.process = newProcess(m.storage)
 	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.log, JSONFormat: true})
 	client, _ := goplugin.TestPluginGRPCConn(m.t, false, map[string]goplugin.Plugin{
 		plugin.BackendPluginName: &plugin.GRPCBackendPlugin{Factory: m.process.plugin(m.plugin).Factory, Logger: logger},

@@ -9,44 +9,26 @@ import (
 	"vault-plugin-ecgrid/backend"
 )
 
-// initialize settles what a crash left open. Vault mounts the engine whatever
-// comes of it, and a read tries again.
-func (m *mount) initialize(ctx context.Context, req *logical.InitializationRequest) error {
-	if !m.WriteSafeReplicationState() {
-		return nil
-	}
-	if err := m.engine.RecoverRoot(ctx, req.Storage); err != nil {
-		m.Logger().Warn("a rotate-root is not settled yet", "error", answer(err))
+// initialize settles what a crash left open, in the background: Vault's take-over
+// waits for this.
+func (m *mount) initialize(context.Context, *logical.InitializationRequest) error {
+	if m.WriteSafeReplicationState() {
+		m.engine.Start()
 	}
 	return nil
 }
 
 // periodic does what is due; Vault calls it about once a minute.
-func (m *mount) periodic(ctx context.Context, req *logical.Request) error {
+func (m *mount) periodic(ctx context.Context, _ *logical.Request) error {
 	if m.WriteSafeReplicationState() {
-		m.engine.Tick(ctx, req.Storage)
-	}
-	return nil
-}
-
-// rollback settles a rotate-root that did not end. The entry stays for as long as
-// this fails.
-func (m *mount) rollback(ctx context.Context, req *logical.Request, _ string, _ any) error {
-	if !m.WriteSafeReplicationState() {
-		return logical.ErrReadOnly
-	}
-	err := m.engine.RecoverRoot(ctx, req.Storage)
-	if err != nil {
-		m.Logger().Warn("a rotate-root is not settled yet", "error", answer(err))
-		return answer(err)
+		m.engine.Tick(ctx)
 	}
 	return nil
 }
 
 // rotateCredential serves the rotation manager of Vault Enterprise.
-func (m *mount) rotateCredential(ctx context.Context, req *logical.Request) error {
-	_, err := m.engine.RotateRoot(ctx, req.Storage)
-	if err != nil {
+func (m *mount) rotateCredential(ctx context.Context, _ *logical.Request) error {
+	if _, err := m.engine.RotateRoot(ctx); err != nil {
 		return answer(err)
 	}
 	return nil

@@ -10,13 +10,14 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-ecgrid/backend"
+	"vault-plugin-ecgrid/internal/panics"
 )
 
 // HandleRequest guards the process: a panic in one request must not end every
 // mount of the plugin. And it refuses values that no field of ours takes before
 // the framework would quote them in an error.
 func (m *mount) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
-	defer backend.Recovered(m.Logger(), &err)
+	defer panics.Recover(m.Logger(), &err)
 	if err := flat(req.Data); err != nil && isUserOperation(req.Operation) {
 		return nil, answer(err)
 	}

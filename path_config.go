@@ -40,18 +40,23 @@ login needs AuthLevel NetworkAdmin or above to read other users' keys.
 A write is a patch: a field that is omitted stays as it is, and an empty value
 clears an optional one. Before a changed endpoint or login is stored it is tried
 (verify_connection); where ECGrid refuses it, nothing is changed. Changing scheme,
-host or port of url needs the password or api_key in the same request.
+host or port of url, ca_cert or tls_server_name needs the password or api_key in the
+same request: it decides who gets to see the credential.
+
+While a rotate-root is not settled (see last_root_rotation_error), what would drop one
+of the two passwords is refused with 409, unless it brings a credential that works.
 
 Durations are whole seconds, or a number with a unit, such as 30s, 15m or 24h.
 
 Reading shows all but the secrets, and does not call ECGrid. Deleting logs out and
-forgets the login; leases that are out can still be revoked.
+forgets the login; leases that are out can still be revoked. It is refused with 409
+while a rotate-root is not settled.
 `
 )
 
 // configPaths serves config.
 func (m *mount) configPaths() []*framework.Path {
-	write := operation("Write the login and the defaults; what is omitted stays as it is.", m.writeConfig, failing(noContent(), atECGrid...))
+	write := operation("Write the login and the defaults; what is omitted stays as it is.", m.writeConfig, failing(noContent(), ofLogin...))
 	return []*framework.Path{{
 		Pattern: configPath + "$",
 		DisplayAttrs: &framework.DisplayAttributes{
@@ -64,9 +69,9 @@ func (m *mount) configPaths() []*framework.Path {
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.CreateOperation: write,
 			logical.UpdateOperation: write,
-			logical.PatchOperation:  operation("Patch the login and the defaults; null clears a field.", m.patchConfig, failing(noContent(), atECGrid...)),
+			logical.PatchOperation:  operation("Patch the login and the defaults; null clears a field.", m.patchConfig, failing(noContent(), ofLogin...)),
 			logical.ReadOperation:   operation("Read the login and the defaults, without the secrets.", m.readConfig, failing(ok(configResponseFields()), missing)),
-			logical.DeleteOperation: operation("Log out and forget the login.", m.deleteConfig, noContent()),
+			logical.DeleteOperation: operation("Log out and forget the login.", m.deleteConfig, failing(noContent(), unclear)),
 		},
 		HelpSynopsis:    configHelpSynopsis,
 		HelpDescription: configHelpDescription,
@@ -125,12 +130,12 @@ func configFields() map[string]*framework.FieldSchema {
 		},
 		fieldCACert: {
 			Type:         framework.TypeString,
-			Description:  "PEM certificates to trust for the endpoint instead of the system's.",
+			Description:  "PEM certificates to trust for the endpoint instead of the system's. Others need the password or api_key in the same request.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "CA certificate"},
 		},
 		fieldTLSServerName: {
 			Type:         framework.TypeString,
-			Description:  "Name to verify in the endpoint's certificate instead of the url's host.",
+			Description:  "Name to verify in the endpoint's certificate instead of the url's host. Another needs the password or api_key in the same request.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "TLS server name"},
 		},
 		fieldVerifyConnection: {
@@ -166,12 +171,12 @@ func configResponseFields() map[string]*framework.FieldSchema {
 	fields[fieldAuthMethod] = &framework.FieldSchema{Type: framework.TypeString, Description: "password or api_key, whichever is stored."}
 	fields[fieldLastRootRotation] = &framework.FieldSchema{Type: framework.TypeTime, Description: "When rotate-root last changed the password; null if never."}
 	fields[fieldNextRootRotation] = &framework.FieldSchema{Type: framework.TypeTime, Description: "When it will next do so by itself; null if never."}
-	fields[fieldLastRootError] = &framework.FieldSchema{Type: framework.TypeString, Description: "Why the last rotate-root failed; empty if it did not."}
+	fields[fieldLastRootError] = &framework.FieldSchema{Type: framework.TypeString, Description: "Why the last rotate-root failed or is not settled yet; empty otherwise."}
 	return fields
 }
 
 func (m *mount) configExists(ctx context.Context, req *logical.Request, _ *framework.FieldData) (bool, error) {
-	config, err := m.engine.ReadConfig(ctx, req.Storage)
+	config, err := m.engine.ReadConfig(ctx)
 	return config != nil, err
 }
 
@@ -181,19 +186,16 @@ func (m *mount) writeConfig(ctx context.Context, req *logical.Request, d *framew
 	if err != nil {
 		return nil, err
 	}
-	return nil, m.engine.WriteConfig(ctx, req.Storage, patch, m.rotationManager(req))
+	return nil, m.engine.WriteConfig(ctx, patch, m.rotationManager(req))
 }
 
 // patchConfig serves PATCH config: the same, of a config that is there.
 func (m *mount) patchConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	exists, err := m.configExists(ctx, req, d)
+	patch, err := configPatch(d)
 	if err != nil {
 		return nil, err
 	}
-	if !exists {
-		return nil, backend.ErrNotConfigured
-	}
-	return m.writeConfig(ctx, req, d)
+	return nil, m.engine.PatchConfig(ctx, patch, m.rotationManager(req))
 }
 
 func configPatch(d *framework.FieldData) (backend.ConfigPatch, error) {
@@ -244,7 +246,7 @@ func configPatch(d *framework.FieldData) (backend.ConfigPatch, error) {
 
 // readConfig serves GET config.
 func (m *mount) readConfig(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	c, err := m.engine.ReadConfig(ctx, req.Storage)
+	c, err := m.engine.ReadConfig(ctx)
 	if err != nil || c == nil {
 		return nil, err
 	}
@@ -272,5 +274,5 @@ func (m *mount) readConfig(ctx context.Context, req *logical.Request, _ *framewo
 
 // deleteConfig serves DELETE config.
 func (m *mount) deleteConfig(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	return nil, m.engine.DeleteConfig(ctx, req.Storage, m.rotationManager(req))
+	return nil, m.engine.DeleteConfig(ctx, m.rotationManager(req))
 }

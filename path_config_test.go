@@ -1,11 +1,13 @@
 package ecgrid
 
 import (
+	"maps"
 	"net/http"
 	"testing"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-ecgrid/backend"
 	"vault-plugin-ecgrid/internal/ecgrid"
 	"vault-plugin-ecgrid/internal/simulator"
 )
@@ -66,11 +68,11 @@ func TestConfigWriteIsAPatch(t *testing.T) {
 		t.Run(string(op), func(t *testing.T) {
 			t.Parallel()
 			m := newTestMount(t)
-			m.configure(map[string]any{fieldTTL: "1h", fieldMaxTTL: "2h", fieldRequestTimeout: "5s", fieldTLSServerName: "x.example"})
+			m.configure(map[string]any{fieldTTL: "1h", fieldMaxTTL: "2h", fieldRequestTimeout: "5s", fieldPasswordPolicy: "x"})
 			m.must(op, "config", map[string]any{fieldMaxTTL: "3h"})
-			m.expect(map[string]any{fieldTTL: 3600.0, fieldMaxTTL: 10800.0, fieldTLSServerName: "x.example"})
-			m.must(op, "config", map[string]any{fieldTTL: nil, fieldMaxTTL: "", fieldRequestTimeout: nil, fieldTLSServerName: nil})
-			m.expect(map[string]any{fieldTTL: 0.0, fieldMaxTTL: 0.0, fieldTLSServerName: "", fieldRequestTimeout: 15.0})
+			m.expect(map[string]any{fieldTTL: 3600.0, fieldMaxTTL: 10800.0, fieldPasswordPolicy: "x"})
+			m.must(op, "config", map[string]any{fieldTTL: nil, fieldMaxTTL: "", fieldRequestTimeout: nil, fieldPasswordPolicy: nil})
+			m.expect(map[string]any{fieldTTL: 0.0, fieldMaxTTL: 0.0, fieldPasswordPolicy: "", fieldRequestTimeout: 15.0})
 			m.must(logical.ReadOperation, "keys/5001", nil)
 		})
 	}
@@ -142,6 +144,82 @@ func TestConfigRefusals(t *testing.T) {
 	if m.holdsSecret(m.log.String()) {
 		t.Error("the log holds a secret")
 	}
+}
+
+// Under whose trust the credential is sent changes only together with it; but a login
+// whose password only Vault knows may move between the vendor's own endpoints.
+func TestConfigTrustGoesWithTheCredential(t *testing.T) {
+	t.Parallel()
+	secure, err := simulator.Start(simulator.Options{}, simulator.ServerOptions{TLS: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = secure.Close() })
+	ca := string(secure.CACert)
+	const rest = "https://rest.ecgrid.io/v2"
+	for name, tt := range map[string]struct {
+		before, write map[string]any
+		status        int
+	}{
+		"a CA":                   {nil, map[string]any{fieldCACert: ca}, http.StatusBadRequest},
+		"a name":                 {nil, map[string]any{fieldTLSServerName: "other.example"}, http.StatusBadRequest},
+		"a CA, a username":       {nil, map[string]any{fieldCACert: ca, fieldUsername: simulator.AdminLogin}, http.StatusBadRequest},
+		"no CA":                  {map[string]any{fieldCACert: ca}, map[string]any{fieldCACert: nil}, http.StatusBadRequest},
+		"no name":                {map[string]any{fieldTLSServerName: "other.example"}, map[string]any{fieldTLSServerName: ""}, http.StatusBadRequest},
+		"the same CA":            {map[string]any{fieldCACert: ca}, map[string]any{fieldCACert: ca + "\n"}, http.StatusOK},
+		"with the password":      {nil, map[string]any{fieldCACert: ca, fieldTLSServerName: "other.example", fieldPassword: "any"}, http.StatusOK},
+		"the vendor's, a CA":     {map[string]any{fieldURL: backend.DefaultURL}, map[string]any{fieldCACert: ca}, http.StatusBadRequest},
+		"the vendor's, a name":   {map[string]any{fieldURL: backend.DefaultURL}, map[string]any{fieldTLSServerName: "other.example"}, http.StatusBadRequest},
+		"the vendor's, no CA":    {map[string]any{fieldURL: backend.DefaultURL, fieldCACert: ca}, map[string]any{fieldCACert: nil}, http.StatusOK},
+		"the vendor's, no name":  {map[string]any{fieldURL: backend.DefaultURL, fieldTLSServerName: "other.example"}, map[string]any{fieldTLSServerName: nil}, http.StatusOK},
+		"to the vendor's other":  {map[string]any{fieldURL: backend.DefaultURL}, map[string]any{fieldURL: rest}, http.StatusOK},
+		"to it, keeping a CA":    {map[string]any{fieldURL: backend.DefaultURL, fieldCACert: ca}, map[string]any{fieldURL: rest}, http.StatusBadRequest},
+		"to it, clearing the CA": {map[string]any{fieldURL: backend.DefaultURL, fieldCACert: ca}, map[string]any{fieldURL: rest, fieldCACert: nil}, http.StatusOK},
+		"to somebody else":       {map[string]any{fieldURL: backend.DefaultURL}, map[string]any{fieldURL: secure.SOAP}, http.StatusBadRequest},
+	} {
+		for _, op := range []logical.Operation{logical.UpdateOperation, logical.PatchOperation} {
+			t.Run(string(op)+" "+name, func(t *testing.T) {
+				t.Parallel()
+				m := newTestMount(t)
+				offline := map[string]any{fieldVerifyConnection: false}
+				maps.Copy(offline, tt.before)
+				m.configure(offline)
+				write := maps.Clone(tt.write)
+				write[fieldVerifyConnection] = false
+				if resp, err := m.do(op, "config", write); statusOf(resp, err) != tt.status {
+					t.Errorf("%d %v, want %d", statusOf(resp, err), err, tt.status)
+				}
+				delete(write, fieldVerifyConnection)
+				if tt.status == http.StatusBadRequest { // nor is it tried first
+					m.refused(tt.status, op, "config", write)
+				}
+				if n := m.sim.Count("") + secure.Count(""); n != 0 {
+					t.Errorf("%d calls", n)
+				}
+			})
+		}
+	}
+}
+
+// The cron parser panics on some time zones and ignores others.
+func TestScheduleNamesNoTimeZone(t *testing.T) {
+	t.Parallel()
+	m := newTestMount(t)
+	m.configure(nil)
+	m.role("team", nil)
+	for _, schedule := range []string{"TZ=UTC", "TZ=UTC 0 3 * * *", "CRON_TZ=UTC 0 3 * * *", "tz=utc 0 3 * * *", "TZ= 0 3 * * *", "TZ="} {
+		for _, path := range []string{"config", "roles/team", "roles/new"} {
+			data := map[string]any{fieldRotationSchedule: schedule}
+			if path == "roles/new" {
+				data[fieldUserID] = 5001
+			}
+			for _, op := range []logical.Operation{logical.CreateOperation, logical.UpdateOperation} {
+				m.refused(http.StatusBadRequest, op, path, data)
+			}
+		}
+	}
+	m.expect(map[string]any{fieldRotationSchedule: "", fieldNextRootRotation: nil})
+	m.expectRole("team", map[string]any{fieldRotationSchedule: "", fieldNextRotation: nil})
 }
 
 func TestConfigWithAPIKey(t *testing.T) {

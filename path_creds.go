@@ -52,7 +52,7 @@ func (m *mount) readCreds(ctx context.Context, req *logical.Request, d *framewor
 	if err != nil {
 		return nil, err
 	}
-	issued, err := m.engine.IssueCreds(ctx, req.Storage, roleName(d), orZero(ttl))
+	issued, err := m.engine.IssueCreds(ctx, roleName(d), orZero(ttl))
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package ecgrid
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -18,12 +19,18 @@ const (
 	fieldTTL    = "ttl"
 	fieldAPIKey = "api_key"
 
+	// maxKeyInfo is how many users a list describes. A list of 100,000 then takes 2 MB
+	// and 4 s; described in full it took 14 MB, 10 s, and Vault 350 MB more to serve it.
+	maxKeyInfo = 10_000
+
 	keysListHelpSynopsis    = "List the ECGrid users whose API keys can be read."
 	keysListHelpDescription = `
 Asks ECGrid for the users that the configured login can see. The keys of the list
 are user IDs; key_info holds login_name, network_id, mailbox_id, auth_level and
 status of each. "vault list -detailed" shows them as a table. What is listed is what
-the login can see: a user may be listed without having a key.
+the login can see: a user may be listed without having a key. The list is complete up
+to 100,000 users. Beyond 10,000, key_info holds the first 10,000, in the order of
+their IDs, and a warning says so.
 `
 	keysHelpSynopsis    = "Read the API key of an ECGrid user, as a leased secret."
 	keysHelpDescription = `
@@ -56,7 +63,7 @@ func (m *mount) keysPaths() []*framework.Path {
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ListOperation: operation(keysListHelpSynopsis, m.listKeys, failing(ok(map[string]*framework.FieldSchema{
 					"keys":     {Type: framework.TypeStringSlice, Description: "User IDs, in ascending order."},
-					"key_info": {Type: framework.TypeMap, Description: "By user ID: login_name, network_id, mailbox_id, auth_level and status."},
+					"key_info": {Type: framework.TypeMap, Description: "By user ID: login_name, network_id, mailbox_id, auth_level and status; of the first 10,000."},
 				}), ofUser...)),
 			},
 			HelpSynopsis:    keysListHelpSynopsis,
@@ -102,14 +109,17 @@ func readTTLField() *framework.FieldSchema {
 
 // listKeys serves LIST keys.
 func (m *mount) listKeys(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	users, err := m.engine.ListUsers(ctx, req.Storage)
+	users, err := m.engine.ListUsers(ctx)
 	if err != nil {
 		return nil, err
 	}
 	ids := make([]string, len(users))
-	info := make(map[string]any, len(users))
 	for i, u := range users {
 		ids[i] = strconv.Itoa(int(u.UserID))
+	}
+	described := users[:min(len(users), maxKeyInfo)]
+	info := make(map[string]any, len(described))
+	for i, u := range described {
 		info[ids[i]] = map[string]any{
 			"login_name": u.LoginName,
 			"network_id": u.NetworkID,
@@ -118,7 +128,11 @@ func (m *mount) listKeys(ctx context.Context, req *logical.Request, _ *framework
 			"status":     u.Status,
 		}
 	}
-	return logical.ListResponseWithInfo(ids, info), nil
+	resp := logical.ListResponseWithInfo(ids, info)
+	if len(described) < len(users) {
+		resp.AddWarning(fmt.Sprintf("key_info holds the first %d of %d users; keys has them all", len(described), len(users)))
+	}
+	return resp, nil
 }
 
 // readKey serves GET keys/<user_id>.
@@ -131,7 +145,7 @@ func (m *mount) readKey(ctx context.Context, req *logical.Request, d *framework.
 	if err != nil {
 		return nil, err
 	}
-	issued, err := m.engine.IssueKey(ctx, req.Storage, userID, orZero(ttl))
+	issued, err := m.engine.IssueKey(ctx, userID, orZero(ttl))
 	if err != nil {
 		return nil, err
 	}

@@ -1,13 +1,16 @@
 package ecgrid
 
 import (
+	"context"
 	"net/http"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-ecgrid/internal/ecgrid"
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
@@ -144,6 +147,55 @@ func TestRefusedLogin(t *testing.T) {
 	m.must(logical.ReadOperation, "keys/5001", nil)
 }
 
+// ECGrid locks accounts: whatever is done meanwhile, and however often the process
+// begins anew, there are never more than three refused logins in 15 minutes.
+func TestRefusedLoginsArePaced(t *testing.T) {
+	t.Parallel()
+	m := newTestMount(t)
+	clock := m.freeze()
+	m.configure(map[string]any{fieldSessionIdleTimeout: "0"})
+	m.sim.SetPassword(simulator.AdminUserID, "An0ther-password!")
+	var after []int // refused logins by the end of each minute
+	for minute := range 60 {
+		_, _ = m.do(logical.ReadOperation, "keys/5001", nil)
+		m.must(logical.UpdateOperation, "config", map[string]any{fieldTTL: minute + 60})
+		if minute%4 == 0 {
+			m.restart()
+		}
+		_, _ = m.do(logical.ReadOperation, "status", nil)
+		m.tick()
+		clock.advance(time.Minute)
+		after = append(after, m.sim.State().RefusedLogins)
+		if begun := minute - 15; begun >= 0 && after[minute]-after[begun] > 3 {
+			t.Fatalf("%d refused logins in 15 minutes", after[minute]-after[begun])
+		}
+	}
+	if n := after[len(after)-1]; n < 4 {
+		t.Errorf("%d tries in an hour: it would not find out that the password is right again", n)
+	}
+	m.must(logical.UpdateOperation, "config", m.login(nil))
+	m.must(logical.ReadOperation, "keys/5001", nil)
+}
+
+// What a killed process had open, the next one logs out before it logs in itself.
+func TestKilledProcessLeavesNoSession(t *testing.T) {
+	t.Parallel()
+	m := newTestMount(t)
+	m.configure(nil)
+	for range 8 { // more than ECGrid's table of sessions holds
+		m.must(logical.ReadOperation, "keys/5001", nil)
+		m.restart()
+	}
+	m.must(logical.ReadOperation, "keys/5001", nil)
+	if state := m.sim.State(); state.OpenSessions != 1 || state.MaxOpenSessions != 1 || state.RefusedLogins != 0 {
+		t.Errorf("%d sessions, %d at once, %d refused logins", state.OpenSessions, state.MaxOpenSessions, state.RefusedLogins)
+	}
+	m.backend.Cleanup(t.Context())
+	if n := m.sim.OpenSessions(); n != 0 {
+		t.Errorf("%d sessions left open", n)
+	}
+}
+
 func TestConcurrentReadsShareOneLogin(t *testing.T) {
 	t.Parallel()
 	m := newTestMount(t)
@@ -183,6 +235,52 @@ func TestListKeys(t *testing.T) {
 	}
 	if info["5001"].(map[string]any)["login_name"] != m.user(5001).LoginName {
 		t.Error("user 5001 is not shown as itself")
+	}
+}
+
+// listing is an ECGrid with so many users, whatever else it is asked.
+type listing struct {
+	ecgrid.Client
+	users int
+}
+
+func (l listing) UserList(context.Context, string, string) ([]ecgrid.User, error) {
+	users := make([]ecgrid.User, l.users)
+	for i := range users {
+		users[i] = ecgrid.User{UserID: int32(l.users - i), LoginName: "a-login-name", NetworkID: 100, MailboxID: 501, AuthLevel: "MailboxUser", Status: "Active"}
+	}
+	return users, nil
+}
+
+func TestListManyKeys(t *testing.T) {
+	t.Parallel()
+	for _, users := range []int{maxKeyInfo, maxKeyInfo + 1, 100_000} {
+		t.Run(strconv.Itoa(users), func(t *testing.T) {
+			t.Parallel()
+			m := newTestMount(t)
+			connect := m.plugin.Connect
+			m.plugin.Connect = func(e ecgrid.Endpoint) (ecgrid.Client, error) {
+				client, err := connect(e)
+				return listing{client, users}, err
+			}
+			m.restart()
+			m.configure(nil)
+			resp := m.must(logical.ListOperation, "keys/", nil)
+			keys := resp.Data["keys"].([]any)
+			info := resp.Data["key_info"].(map[string]any)
+			described := min(users, maxKeyInfo)
+			if len(keys) != users || len(info) != described {
+				t.Errorf("%d keys, %d of them described", len(keys), len(info))
+			}
+			for i, key := range keys {
+				if _, has := info[key.(string)]; key != strconv.Itoa(i+1) || has != (i < described) {
+					t.Fatalf("key %d is %v, described %v", i, key, has)
+				}
+			}
+			if warned := len(resp.Warnings) > 0; warned != (described < users) {
+				t.Errorf("warnings %q", resp.Warnings)
+			}
+		})
 	}
 }
 

@@ -3,7 +3,7 @@ package ecgrid
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"math"
 	"strconv"
 
@@ -170,13 +170,16 @@ func roleResponseFields() map[string]*framework.FieldSchema {
 func roleName(d *framework.FieldData) string { return d.Get(fieldName).(string) }
 
 func (m *mount) roleExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
-	r, err := m.engine.ReadRole(ctx, req.Storage, roleName(d))
-	return r != nil, err
+	_, err := m.engine.ReadRole(ctx, roleName(d))
+	if errors.Is(err, backend.ErrRoleNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // listRoles serves LIST roles.
 func (m *mount) listRoles(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	names, err := m.engine.ListRoles(ctx, req.Storage)
+	names, err := m.engine.ListRoles(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -189,19 +192,16 @@ func (m *mount) writeRole(ctx context.Context, req *logical.Request, d *framewor
 	if err != nil {
 		return nil, err
 	}
-	return nil, m.engine.WriteRole(ctx, req.Storage, roleName(d), patch)
+	return nil, m.engine.WriteRole(ctx, roleName(d), patch)
 }
 
 // patchRole serves PATCH roles/<name>: the same, of a role that is there.
-func (m *mount) patchRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	exists, err := m.roleExists(ctx, req, d)
+func (m *mount) patchRole(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	patch, err := rolePatch(d)
 	if err != nil {
 		return nil, err
 	}
-	if !exists {
-		return nil, fmt.Errorf("role %q: %w", roleName(d), backend.ErrRoleNotFound)
-	}
-	return m.writeRole(ctx, req, d)
+	return nil, m.engine.PatchRole(ctx, roleName(d), patch)
 }
 
 func rolePatch(d *framework.FieldData) (p backend.RolePatch, err error) {
@@ -261,12 +261,9 @@ func schedulePatch(d *framework.FieldData) (p backend.SchedulePatch, err error) 
 
 // readRole serves GET roles/<name>.
 func (m *mount) readRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	r, err := m.engine.ReadRole(ctx, req.Storage, roleName(d))
+	r, err := m.engine.ReadRole(ctx, roleName(d))
 	if err != nil {
 		return nil, err
-	}
-	if r == nil {
-		return nil, fmt.Errorf("role %q: %w", roleName(d), backend.ErrRoleNotFound)
 	}
 	return &logical.Response{Data: map[string]any{
 		fieldUserID:           r.UserID,
@@ -285,5 +282,5 @@ func (m *mount) readRole(ctx context.Context, req *logical.Request, d *framework
 
 // deleteRole serves DELETE roles/<name>.
 func (m *mount) deleteRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	return nil, m.engine.DeleteRole(ctx, req.Storage, roleName(d))
+	return nil, m.engine.DeleteRole(ctx, roleName(d))
 }

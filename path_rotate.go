@@ -2,7 +2,6 @@ package ecgrid
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -18,15 +17,19 @@ const (
 	rotateRootHelpDescription = `
 Makes a password, by password_policy of config or else by a built-in generator, and
 changes the login's own password at ECGrid to it. From then on only Vault knows it;
-it is not returned. A crash or a lost answer at any point loses nothing: both
-passwords are kept until it is clear which one ECGrid has. A config with an api_key
-has no password to rotate.
+it is not returned. A crash, a lost answer or a change that is made late loses
+nothing: both passwords are kept until it is clear which one ECGrid has. Without a
+confirmation this answers 409 and settles by itself in the background;
+last_root_rotation_error of "config" is empty when that is done. A config with an
+api_key has no password to rotate.
 `
 	rotateKeyHelpSynopsis    = "Replace the API key of an ECGrid user now."
 	rotateKeyHelpDescription = `
 Has ECGrid make a new API key for this user. The old one is dead at once, for
 everyone who holds it, with no time in which both work. The new one is not returned:
 read it from "keys/<user_id>". For a user that has no key yet this makes the first.
+ECGrid gets the order once; 409 says that it was not confirmed and may be carried out
+late.
 The user whose api_key the config itself uses is refused.
 `
 	rotateRoleHelpSynopsis    = "Replace the API key of a role's user now."
@@ -43,7 +46,7 @@ func (m *mount) rotatePaths() []*framework.Path {
 		fieldUserID:    {Type: framework.TypeInt, Description: "UserID of the user whose key was replaced."},
 		fieldRotatedAt: rotatedAt,
 	}), inDoubt...)
-	root := failing(ok(map[string]*framework.FieldSchema{fieldRotatedAt: rotatedAt}), append([]int{denied, http.StatusConflict}, atECGrid...)...)
+	root := failing(ok(map[string]*framework.FieldSchema{fieldRotatedAt: rotatedAt}), append([]int{denied}, ofLogin...)...)
 	return []*framework.Path{
 		m.rotatePath("rotate-root$", "root", nil, operation(rotateRootHelpSynopsis, m.rotateRoot, root), rotateRootHelpDescription),
 		m.rotatePath("rotate-key/"+framework.MatchAllRegex(fieldUserID), "key",
@@ -72,7 +75,7 @@ func (m *mount) rotatePath(pattern, suffix string, fields map[string]*framework.
 
 // rotateRoot serves POST rotate-root.
 func (m *mount) rotateRoot(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	at, err := m.engine.RotateRoot(ctx, req.Storage)
+	at, err := m.engine.RotateRoot(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -85,12 +88,12 @@ func (m *mount) rotateKey(ctx context.Context, req *logical.Request, d *framewor
 	if err != nil {
 		return nil, err
 	}
-	return rotatedKey(m.engine.RotateKey(ctx, req.Storage, userID))
+	return rotatedKey(m.engine.RotateKey(ctx, userID))
 }
 
 // rotateRole serves POST rotate-role/<name>.
 func (m *mount) rotateRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	return rotatedKey(m.engine.RotateRole(ctx, req.Storage, roleName(d)))
+	return rotatedKey(m.engine.RotateRole(ctx, roleName(d)))
 }
 
 func rotatedKey(rotation backend.KeyRotation, err error) (*logical.Response, error) {

@@ -46,7 +46,7 @@ func (m *mount) statusPaths() []*framework.Path {
 
 // readStatus serves GET status.
 func (m *mount) readStatus(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	status, err := m.engine.Status(ctx, req.Storage)
+	status, err := m.engine.Status(ctx)
 	if err != nil {
 		return nil, err
 	}

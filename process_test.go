@@ -14,50 +14,20 @@ import (
 )
 
 // process is one life of the plugin. Its ways to storage and to ECGrid end with
-// it, whatever its goroutines still try. Its writes can be made to fail.
+// it, whatever its goroutines still try.
 type process struct {
 	logical.Storage
 
-	mu     sync.Mutex
-	dead   bool
-	writes int // since the last call of breakAt
-	at     int
-	how    mishap
+	mu      sync.Mutex
+	dead    bool
+	changed chan struct{} // closed at the next write to storage
 }
 
-// mishap is what happens at a write to storage.
-type mishap string
-
-const (
-	notWritten   mishap = "fails"
-	writtenMute  mishap = "is done and answered as failed"
-	down         mishap = "fails, and all after it"
-	killedBefore mishap = "kills the plugin before"
-	killedAfter  mishap = "kills the plugin after"
-)
-
-var mishaps = []mishap{notWritten, writtenMute, down, killedBefore, killedAfter}
-
-var (
-	errKilled  = errors.New("the plugin is dead")
-	errStorage = errors.New("storage is down")
-)
-
-// breakAt makes the n-th write from now on go wrong.
-func (p *process) breakAt(n int, how mishap) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.writes, p.at, p.how = 0, n, how
+func newProcess(storage logical.Storage) *process {
+	return &process{Storage: storage, changed: make(chan struct{})}
 }
 
-// heal ends that, and tells whether it came to it.
-func (p *process) heal() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	broke := p.at > 0 && p.writes >= p.at
-	p.at = 0
-	return broke
-}
+var errKilled = errors.New("the plugin is dead")
 
 func (p *process) kill() {
 	p.mu.Lock()
@@ -74,7 +44,12 @@ func (p *process) alive() error {
 	return nil
 }
 
-func (p *process) isDead() bool { return p.alive() != nil }
+// nextWrite is closed by the next write to storage.
+func (p *process) nextWrite() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changed
+}
 
 func (p *process) write(do func() error) error {
 	p.mu.Lock()
@@ -82,15 +57,11 @@ func (p *process) write(do func() error) error {
 	if p.dead {
 		return errKilled
 	}
-	p.writes++
-	if p.at == 0 || p.writes < p.at || p.writes > p.at && p.how != down {
-		return do()
-	}
-	p.dead = p.how == killedBefore || p.how == killedAfter
-	if p.how == writtenMute || p.how == killedAfter {
-		return errors.Join(do(), errStorage)
-	}
-	return errStorage
+	defer func() {
+		close(p.changed)
+		p.changed = make(chan struct{})
+	}()
+	return do()
 }
 
 func (p *process) Put(ctx context.Context, entry *logical.StorageEntry) error {
@@ -170,6 +141,13 @@ func (m mortal) GenerateAPIKey(ctx context.Context, sessionID string, userID int
 	return m.Client.GenerateAPIKey(ctx, sessionID, userID)
 }
 
+func (m mortal) Version(ctx context.Context) (string, error) {
+	if err := m.process.alive(); err != nil {
+		return "", err
+	}
+	return m.Client.Version(ctx)
+}
+
 func (m mortal) ChangePassword(ctx context.Context, sessionID, oldPassword, newPassword string) error {
 	if err := m.process.alive(); err != nil {
 		return err
@@ -197,10 +175,10 @@ type fakeVault struct {
 
 func newFakeVault() *fakeVault { return &fakeVault{StaticSystemView: logical.TestSystemView()} }
 
-func (v *fakeVault) taint() {
+func (v *fakeVault) taint(tainted bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.tainted = true
+	v.tainted = tainted
 }
 
 func (v *fakeVault) Tainted() bool {

@@ -38,6 +38,7 @@ const (
 	wrong   = http.StatusBadRequest
 	missing = http.StatusNotFound
 	denied  = http.StatusForbidden
+	unclear = http.StatusConflict
 )
 
 var (
@@ -45,15 +46,17 @@ var (
 	atECGrid = []int{wrong, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
 	// ofUser is what a call about a user may come to.
 	ofUser = slices.Concat(atECGrid, []int{denied, missing})
-	// inDoubt is what a rotation may come to besides.
-	inDoubt = slices.Concat(ofUser, []int{http.StatusConflict})
+	// inDoubt is what the rotation of a key may come to.
+	inDoubt = slices.Concat(ofUser, []int{unclear})
+	// ofLogin is what a write of the login may come to.
+	ofLogin = slices.Concat(atECGrid, []int{unclear})
 )
 
 var failures = map[int]string{
 	wrong:                         "Bad input, no config, or a login that ECGrid refuses.",
 	denied:                        "ECGrid denies the configured login this user.",
 	missing:                       "There is no such thing; the message says what.",
-	http.StatusConflict:           "ECGrid got the order and its answer was lost: it is not known whether it was carried out.",
+	unclear:                       "A change was sent to ECGrid and not confirmed: it may be made yet. Or this would drop a password while it is not known which of two ECGrid has.",
 	http.StatusBadGateway:         "ECGrid answers nonsense, half an answer or a server fault.",
 	http.StatusServiceUnavailable: "ECGrid is unreachable, or logins are paused after a refused one.",
 	http.StatusGatewayTimeout:     "ECGrid is too slow.",

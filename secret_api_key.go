@@ -70,8 +70,11 @@ func (m *mount) renewAPIKey(ctx context.Context, req *logical.Request, _ *framew
 	if err != nil {
 		return nil, answer(err)
 	}
-	terms, err := m.engine.RenewLease(ctx, req.Storage, lease, req.Secret.IssueTime,
-		backend.Terms{TTL: req.Secret.TTL, MaxTTL: req.Secret.MaxTTL})
+	terms, err := m.engine.RenewLease(ctx, lease, backend.Renewal{
+		Issued:    req.Secret.IssueTime,
+		Increment: req.Secret.Increment,
+		Was:       backend.Terms{TTL: req.Secret.TTL, MaxTTL: req.Secret.MaxTTL},
+	})
 	if err != nil {
 		return nil, answer(err)
 	}
@@ -84,7 +87,7 @@ func (m *mount) revokeAPIKey(ctx context.Context, req *logical.Request, _ *frame
 	if err != nil {
 		return nil, answer(err)
 	}
-	if err := m.engine.RevokeLease(ctx, req.Storage, lease); err != nil {
+	if err := m.engine.RevokeLease(ctx, lease); err != nil {
 		return nil, answer(err)
 	}
 	return nil, nil

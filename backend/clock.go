@@ -1,13 +1,13 @@
 package backend
 
-import "time"
+import (
+	"time"
+
+	"vault-plugin-ecgrid/backend/session"
+)
 
 // Clock is where the engine has the time from, so that tests need no sleeps.
-type Clock interface {
-	Now() time.Time
-	// AfterFunc runs f in its own goroutine after d; stop is as of time.Timer.
-	AfterFunc(d time.Duration, f func()) (stop func() bool)
-}
+type Clock = session.Clock
 
 // SystemClock is the machine's clock.
 type SystemClock struct{}

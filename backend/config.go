@@ -2,27 +2,21 @@ package backend
 
 import (
 	"cmp"
-	"context"
 	"crypto/x509"
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/hashicorp/vault/sdk/logical"
-
+	"vault-plugin-ecgrid/backend/session"
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 const (
-	// ConfigStorageKey is where the config, and with it the credential, is stored.
-	ConfigStorageKey = "config"
-
 	// DefaultURL is the live ECGridOS v4.1 endpoint. The WSDL's own address is
 	// plain http and must not be used.
 	DefaultURL = "https://os.ecgrid.io/v4.1/prod/ECGridOS.asmx"
@@ -33,6 +27,9 @@ const (
 
 	minRequestTimeout = time.Second
 	maxRequestTimeout = 20 * time.Second
+	// maxConcurrentCalls bounds the calls at ECGrid at once: Vault revokes up to
+	// 180 leases of a mount side by side.
+	maxConcurrentCalls = 16
 )
 
 // The values of auth_method.
@@ -66,8 +63,17 @@ type Config struct {
 	ManagedRotation bool     `json:"managed_rotation,omitempty"`
 	Root            Rotation `json:"root,omitzero"`
 
-	// Superseded is a keyed hash of the password before the last rotate-root.
-	Superseded   string    `json:"superseded,omitempty"`
+	// Pending are passwords that ECGrid may have, or may get yet.
+	Pending []Pending `json:"pending,omitempty"`
+	// Unsure is until when an earlier change of the password may land once more: its
+	// confirmation was the second that was asked for.
+	Unsure time.Time `json:"unsure,omitzero"`
+
+	// Written is a keyed hash of the last password that an operator wrote, and
+	// SupersededAt when rotate-root replaced that one; zero while it has not.
+	Written string `json:"written,omitempty"`
+	// Unproven is the same of one that was written since and not tried.
+	Unproven     string    `json:"unproven,omitempty"`
 	SupersededAt time.Time `json:"superseded_at,omitzero"`
 }
 
@@ -93,7 +99,7 @@ func (c Config) endpoint() ecgrid.Endpoint {
 		CACert:         c.CACert,
 		TLSServerName:  c.TLSServerName,
 		RequestTimeout: c.RequestTimeout,
-		LoginTimeout:   loginTimeout,
+		LoginTimeout:   session.LoginTimeout,
 		MaxConcurrent:  maxConcurrentCalls,
 	}
 }
@@ -162,13 +168,17 @@ func (p ConfigPatch) apply(old *Config) (Config, error) {
 		return Config{}, err
 	}
 	if old != nil && !sameLogin(*old, c) {
-		c.Root, c.Superseded, c.SupersededAt = Rotation{}, "", time.Time{}
+		c.Root, c.Unsure = Rotation{}, time.Time{}
+		c.Written, c.Unproven, c.SupersededAt = "", "", time.Time{}
 	}
-	if old != nil && !sameServer(old.URL, c.URL) && p.Password == nil && p.APIKey == nil {
-		return Config{}, Invalid("url names another server than the stored one: send the password or api_key in the same request, since the stored one is never sent to a new server")
+	if old != nil && !p.bringsCredential() && !mayMove(*old, c) {
+		return Config{}, Invalid("this changes where, or under whose trust, the stored credential is sent (host of url, ca_cert, tls_server_name): send the password or api_key in the same request")
 	}
 	return c, nil
 }
+
+// bringsCredential tells a write that holds a password or an API key.
+func (p ConfigPatch) bringsCredential() bool { return p.Password != nil || p.APIKey != nil }
 
 // applyCredential keeps to one credential: setting one kind clears the other.
 func (p ConfigPatch) applyCredential(c *Config) error {
@@ -248,6 +258,8 @@ func validateURL(raw string) error {
 	switch {
 	case err != nil || u.Hostname() == "" || u.Opaque != "":
 		return Invalid("url is not an absolute URL: send one like %s", DefaultURL)
+	case strings.ContainsFunc(u.Hostname(), func(r rune) bool { return r > unicode.MaxASCII }):
+		return Invalid("url holds a host name that is not in ASCII: send it as DNS has it, beginning with xn--")
 	case u.User != nil:
 		return Invalid("url must not hold a user or password: send them as username and password")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
@@ -273,16 +285,31 @@ func isLoopback(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// sameLogin tells whether both are the same user of the same server.
-func sameLogin(a, b Config) bool {
-	return a.Username == b.Username && sameServer(a.URL, b.URL)
+// sameLogin tells whether both are about the same user of the same server.
+func sameLogin(a, b Config) bool { return a.APIKey == b.APIKey && a.login() == b.login() }
+
+// vendorServers are ECGrid's own: between them a login may move whose password only
+// Vault knows.
+var vendorServers = []string{"https://os.ecgrid.io:443", "https://rest.ecgrid.io:443"}
+
+// mayMove tells whether the stored credential may be sent where, and under the
+// trust that, the new config says. Whoever may edit the config, and controls a name
+// or a proxy, could otherwise have it sent to himself.
+func mayMove(from, to Config) bool {
+	sameServer := server(from.URL) == server(to.URL)
+	sameCA := strings.TrimSpace(from.CACert) == strings.TrimSpace(to.CACert)
+	sameName := from.TLSServerName == to.TLSServerName
+	if sameServer && sameCA && sameName {
+		return true
+	}
+	if !slices.Contains(vendorServers, server(from.URL)) || !slices.Contains(vendorServers, server(to.URL)) {
+		return false
+	}
+	systemsTrust := to.CACert == "" && to.TLSServerName == ""
+	return systemsTrust || sameServer && sameCA && to.TLSServerName == ""
 }
 
-// sameServer compares scheme, host and port, whatever their spelling.
-func sameServer(a, b string) bool {
-	return server(a) == server(b)
-}
-
+// server is scheme, host and port, whatever their spelling.
 func server(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -313,163 +340,4 @@ func (p ConfigPatch) wantsVerification() bool {
 		return *p.VerifyConnection
 	}
 	return p.touchesLogin()
-}
-
-// ReadConfig gives the stored config, or nil where there is none. It does not
-// call ECGrid.
-func (e *Engine) ReadConfig(ctx context.Context, storage logical.Storage) (*Config, error) {
-	entry, err := storage.Get(ctx, ConfigStorageKey)
-	if err != nil {
-		return nil, fmt.Errorf("reading the config from storage: %w", err)
-	}
-	if entry == nil {
-		return nil, nil
-	}
-	c := new(Config)
-	if err := entry.DecodeJSON(c); err != nil {
-		return nil, fmt.Errorf("decoding the stored config: %w", err)
-	}
-	return c, nil
-}
-
-func writeConfig(ctx context.Context, storage logical.Storage, c Config) error {
-	entry, err := logical.StorageEntryJSON(ConfigStorageKey, c)
-	if err != nil {
-		return fmt.Errorf("encoding the config: %w", err)
-	}
-	if err := storage.Put(ctx, entry); err != nil {
-		return fmt.Errorf("storing the config: %w", err)
-	}
-	return nil
-}
-
-// RotationManager is Vault Enterprise's. On Community it takes no jobs.
-type RotationManager interface {
-	// Keep gives it the schedule of rotate-root, or takes that back where it is
-	// zero. It tells whether it will see to it.
-	Keep(ctx context.Context, schedule Schedule) bool
-}
-
-// WriteConfig applies a patch: it is checked, then the login tried, then stored,
-// and only then used. Where any of this fails all stays as it was.
-func (e *Engine) WriteConfig(ctx context.Context, storage logical.Storage, patch ConfigPatch, manager RotationManager) error {
-	if err := e.configLock.Acquire(ctx, 1); err != nil {
-		return err
-	}
-	defer e.configLock.Release(1)
-	if err := e.recoverRoot(ctx, storage); err != nil && patch.Password == nil && patch.APIKey == nil {
-		return fmt.Errorf("a rotate-root is not settled yet: %w", err)
-	}
-	old, err := e.ReadConfig(ctx, storage)
-	if err != nil {
-		return err
-	}
-	config, err := patch.apply(old)
-	if err != nil {
-		return err
-	}
-	if err := e.refuseSuperseded(ctx, storage, config, patch); err != nil {
-		return err
-	}
-	planned := e.planRoot(ctx, old, config, manager)
-	next, err := e.newAccount(planned)
-	if err != nil {
-		e.unplanRoot(ctx, old, planned, manager)
-		return err
-	}
-	verified := patch.wantsVerification()
-	if verified {
-		err = e.verify(ctx, next)
-	}
-	if err == nil {
-		err = writeConfig(ctx, storage, next.config)
-	}
-	if err != nil {
-		e.closeAccount(next)
-		e.unplanRoot(ctx, old, planned, manager)
-		return err
-	}
-	e.swap(next)
-	if verified {
-		e.forgetRootWALs(ctx, storage)
-	}
-	return nil
-}
-
-// refuseSuperseded refuses the password from before the last rotate-root, which
-// declarative tools send again. It is not tried: that would be a refused login.
-func (e *Engine) refuseSuperseded(ctx context.Context, storage logical.Storage, c Config, patch ConfigPatch) error {
-	if patch.Password == nil || c.Superseded == "" {
-		return nil
-	}
-	fingerprint, err := e.fingerprint(ctx, storage, *patch.Password)
-	if err != nil || !isFingerprintOf(fingerprint, c.Superseded) {
-		return err
-	}
-	return Invalid("this password was superseded by rotate-root at %s: leave password out of the write to keep the one that is valid now", c.SupersededAt.Format(time.RFC3339))
-}
-
-// planRoot plans the next rotate-root anew where its schedule or the login has changed.
-func (e *Engine) planRoot(ctx context.Context, old *Config, c Config, manager RotationManager) Config {
-	var before Schedule
-	if old != nil {
-		before = old.rootSchedule()
-	}
-	planned := c.rootSchedule().IsZero() || !c.Root.Next.IsZero()
-	if c.rootSchedule() == before && planned {
-		return c
-	}
-	c.ManagedRotation = manager.Keep(ctx, c.rootSchedule())
-	c.Root = c.Root.replan(c.rootSchedule(), e.Clock.Now(), e.fraction())
-	return c
-}
-
-// unplanRoot gives the rotation manager the old schedule back after a refused write.
-func (e *Engine) unplanRoot(ctx context.Context, old *Config, planned Config, manager RotationManager) {
-	var before Schedule
-	if old != nil {
-		before = old.rootSchedule()
-	}
-	if planned.rootSchedule() != before {
-		manager.Keep(context.WithoutCancel(ctx), before)
-	}
-}
-
-// forgetRootWALs: a password that was just seen to work needs no other to fall
-// back on.
-func (e *Engine) forgetRootWALs(ctx context.Context, storage logical.Storage) {
-	wals, err := rootWALs(ctx, storage)
-	for _, w := range wals {
-		err = errors.Join(err, deleteWAL(ctx, storage, w.id))
-	}
-	if err != nil {
-		e.Logger.Warn("the write-ahead log could not be cleared", "error", err)
-	}
-	e.recovery = pause{}
-}
-
-// verify tries the login of an account that is not in use yet. A session opened
-// for that stays, for the first read. Before, the idle session of the same user
-// is logged out: it may hold the last place in that user's session table.
-func (e *Engine) verify(ctx context.Context, next *account) error {
-	if old := e.live.Load(); old != nil && old.config.Username == next.config.Username {
-		old.session.logoutUnused(ctx)
-	}
-	return next.session.verify(ctx)
-}
-
-// DeleteConfig forgets the login: it is logged out, and nothing of it stays in
-// memory. Deleting what is not there is no error.
-func (e *Engine) DeleteConfig(ctx context.Context, storage logical.Storage, manager RotationManager) error {
-	if err := e.configLock.Acquire(ctx, 1); err != nil {
-		return err
-	}
-	defer e.configLock.Release(1)
-	if err := storage.Delete(ctx, ConfigStorageKey); err != nil {
-		return fmt.Errorf("deleting the config from storage: %w", err)
-	}
-	manager.Keep(ctx, Schedule{})
-	e.forgetRootWALs(ctx, storage)
-	e.swap(nil)
-	return nil
 }

@@ -2,12 +2,14 @@ package backend
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-ecgrid/backend/session"
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
@@ -30,6 +32,10 @@ func TestConfigPatch(t *testing.T) {
 	t.Parallel()
 	login := ConfigPatch{Username: ptr("login"), Password: ptr("right")}
 	withKey := func(c *Config) { c.Username, c.Password, c.APIKey = "", "", "key" }
+	ca := testAuthority(t)
+	own := func(c *Config) { c.URL = "https://own.example/x" }
+	trust := func(c *Config) { c.CACert = ca }
+	name := func(c *Config) { c.TLSServerName = "x.example" }
 	tests := map[string]struct {
 		old   *Config
 		patch ConfigPatch
@@ -66,7 +72,26 @@ func TestConfigPatch(t *testing.T) {
 		"ca_cert that is none":            {stored(), ConfigPatch{CACert: ptr("none")}, nil},
 		"ca_cert that is broken":          {stored(), ConfigPatch{CACert: ptr(testCA)}, nil},
 		"tls_server_name that is a URL":   {stored(), ConfigPatch{TLSServerName: ptr("https://x")}, nil},
-		"tls_server_name":                 {stored(), ConfigPatch{TLSServerName: ptr("x.example")}, stored(func(c *Config) { c.TLSServerName = "x.example" })},
+		"tls_server_name":                 {stored(), ConfigPatch{TLSServerName: ptr("x.example")}, nil},
+		"tls_server_name, password":       {stored(), ConfigPatch{TLSServerName: ptr("x.example"), Password: ptr("right")}, stored(func(c *Config) { c.TLSServerName = "x.example" })},
+		"tls_server_name, empty password": {stored(), ConfigPatch{TLSServerName: ptr("x.example"), Password: ptr("")}, nil},
+		"the same tls_server_name":        {stored(name), ConfigPatch{TLSServerName: ptr("x.example"), TTL: ptr(time.Hour)}, stored(name, func(c *Config) { c.TTL = time.Hour })},
+		"ca_cert":                         {stored(), ConfigPatch{CACert: ptr(ca)}, nil},
+		"ca_cert, api_key":                {stored(), ConfigPatch{CACert: ptr(ca), APIKey: ptr("key")}, stored(withKey, func(c *Config) { c.CACert, c.APIKey = ca, "key" })},
+		"ca_cert, username only":          {stored(), ConfigPatch{CACert: ptr(ca), Username: ptr("login")}, nil},
+		"the same ca_cert":                {stored(own, trust), ConfigPatch{CACert: ptr(ca + "\n"), TTL: ptr(time.Hour)}, stored(own, trust, func(c *Config) { c.CACert, c.TTL = ca+"\n", time.Hour })},
+		"other ca_cert":                   {stored(own, trust), ConfigPatch{CACert: ptr(ca + ca)}, nil},
+		"ca_cert cleared":                 {stored(own, trust), ConfigPatch{CACert: ptr("")}, nil},
+		"ca_cert cleared, vendor":         {stored(trust), ConfigPatch{CACert: ptr("")}, stored()},
+		"both cleared, vendor":            {stored(trust, name), ConfigPatch{CACert: ptr(""), TLSServerName: ptr("")}, stored()},
+		"name cleared, vendor":            {stored(trust, name), ConfigPatch{TLSServerName: ptr("")}, stored(trust)},
+		"ca_cert cleared, name stays":     {stored(trust, name), ConfigPatch{CACert: ptr("")}, nil},
+		"name cleared":                    {stored(own, name), ConfigPatch{TLSServerName: ptr("")}, nil},
+		"between the vendor's":            {stored(), ConfigPatch{URL: ptr("https://rest.ecgrid.io/v2")}, stored(func(c *Config) { c.URL = "https://rest.ecgrid.io/v2" })},
+		"between the vendor's, own trust": {stored(trust), ConfigPatch{URL: ptr("https://rest.ecgrid.io/v2")}, nil},
+		"between the vendor's, port":      {stored(), ConfigPatch{URL: ptr("https://rest.ecgrid.io:444/v2")}, nil},
+		"from the vendor's":               {stored(), ConfigPatch{URL: ptr("https://rest.ecgrid.io.example/v2")}, nil},
+		"to the vendor's":                 {stored(own), ConfigPatch{URL: ptr(DefaultURL)}, nil},
 		"other host":                      {stored(), ConfigPatch{URL: ptr("https://evil.example/x")}, nil},
 		"other host, username only":       {stored(), ConfigPatch{URL: ptr("https://evil.example/x"), Username: ptr("login")}, nil},
 		"other port":                      {stored(), ConfigPatch{URL: ptr("https://os.ecgrid.io:8443/v4.1/prod/ECGridOS.asmx")}, nil},
@@ -89,7 +114,7 @@ func TestConfigPatch(t *testing.T) {
 				t.Errorf("got %v, want it refused", err)
 			case tt.want != nil && err != nil:
 				t.Error(err)
-			case tt.want != nil && got != *tt.want:
+			case tt.want != nil && !reflect.DeepEqual(got, *tt.want):
 				t.Errorf("got another config than wanted")
 			}
 		})
@@ -141,12 +166,12 @@ func TestWriteConfig(t *testing.T) {
 		logins int
 	}{
 		"login is tried":             {nil, login, nil, 1},
-		"login is refused":           {nil, ConfigPatch{Username: ptr("login"), Password: ptr("wrong")}, ErrLoginRefused, 1},
+		"login is refused":           {nil, ConfigPatch{Username: ptr("login"), Password: ptr("wrong")}, session.ErrRefused, 1},
 		"login is not tried":         {nil, ConfigPatch{Username: ptr("login"), Password: ptr("wrong"), VerifyConnection: ptr(false)}, nil, 0},
 		"ECGrid is down":             {func(f *fakeECGrid, _ *logical.InmemStorage) { f.failWith("Login", ecgrid.ErrUnreachable) }, login, ecgrid.ErrUnreachable, 1},
 		"lease times need no ECGrid": {func(f *fakeECGrid, _ *logical.InmemStorage) { f.failWith("Login", ecgrid.ErrUnreachable) }, ConfigPatch{TTL: ptr(time.Hour)}, nil, 0},
 		"unless it is asked for":     {nil, ConfigPatch{TTL: ptr(time.Hour), VerifyConnection: ptr(true)}, nil, 1},
-		"storage is down":            {func(_ *fakeECGrid, s *logical.InmemStorage) { s.Underlying().FailPut(true) }, login, errAny, 1},
+		"storage is down":            {func(_ *fakeECGrid, s *logical.InmemStorage) { s.Underlying().FailPut(true) }, login, errAny, 0},
 		"storage cannot be read":     {func(_ *fakeECGrid, s *logical.InmemStorage) { s.Underlying().FailGet(true) }, login, errAny, 0},
 		"what cannot be is not sent": {nil, ConfigPatch{URL: ptr("https://evil.example/")}, ErrInvalid, 0},
 	}
@@ -156,14 +181,14 @@ func TestWriteConfig(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake()
 				e, storage := configured(t, f)
-				old, err := e.ReadConfig(t.Context(), storage)
+				old, err := e.ReadConfig(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
 				if tt.before != nil {
 					tt.before(f, storage)
 				}
-				err = e.WriteConfig(t.Context(), storage, tt.patch, noManager{})
+				err = e.WriteConfig(t.Context(), tt.patch, noManager{})
 				if (tt.want == nil) != (err == nil) || tt.want != nil && tt.want != errAny && !errors.Is(err, tt.want) {
 					t.Errorf("got %v, want %v", err, tt.want)
 				}
@@ -172,16 +197,16 @@ func TestWriteConfig(t *testing.T) {
 				}
 				storage.Underlying().FailPut(false)
 				storage.Underlying().FailGet(false)
-				now, err := e.ReadConfig(t.Context(), storage)
+				now, err := e.ReadConfig(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
-				if tt.want != nil && *now != *old {
+				if tt.want != nil && !reflect.DeepEqual(now, old) {
 					t.Error("a write that failed changed the config")
 				}
 				f.failWith("Login", nil)
 				if tt.want != nil {
-					if _, err := e.IssueKey(t.Context(), storage, 5001, 0); err != nil {
+					if _, err := e.IssueKey(t.Context(), 5001, 0); err != nil {
 						t.Errorf("the old config does not work any more: %v", err)
 					}
 				}
@@ -202,28 +227,28 @@ func TestConfigWriteUsesItsOwnSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		f.cap = 1 // the session to be replaced holds the last place
-		e, storage := configured(t, f)
+		e, _ := configured(t, f)
 		for range 3 {
-			if err := e.WriteConfig(t.Context(), storage, ConfigPatch{Username: ptr("login"), Password: ptr("right")}, noManager{}); err != nil {
+			if err := e.WriteConfig(t.Context(), ConfigPatch{Username: ptr("login"), Password: ptr("right")}, noManager{}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := e.IssueKey(t.Context(), storage, 5001, 0); err != nil {
+			if _, err := e.IssueKey(t.Context(), 5001, 0); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if n := f.count("Login"); n != 3 {
 			t.Errorf("%d logins for 3 writes with a read each", n)
 		}
-		if err := e.DeleteConfig(t.Context(), storage, noManager{}); err != nil {
+		if err := e.DeleteConfig(t.Context(), noManager{}); err != nil {
 			t.Fatal(err)
 		}
 		if f.openSessions() != 0 {
 			t.Error("a deleted config left its session open")
 		}
-		if _, err := e.IssueKey(t.Context(), storage, 5001, 0); !errors.Is(err, ErrNotConfigured) {
+		if _, err := e.IssueKey(t.Context(), 5001, 0); !errors.Is(err, ErrNotConfigured) {
 			t.Errorf("after the delete: %v", err)
 		}
-		if err := e.DeleteConfig(t.Context(), storage, noManager{}); err != nil {
+		if err := e.DeleteConfig(t.Context(), noManager{}); err != nil {
 			t.Errorf("second delete: %v", err)
 		}
 	})
@@ -234,17 +259,17 @@ func TestConfigWriteEndsThePause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		f.password = "changed"
-		e, storage := configured(t, f)
-		if _, err := e.IssueKey(t.Context(), storage, 5001, 0); !errors.Is(err, ErrLoginRefused) {
+		e, _ := configured(t, f)
+		if _, err := e.IssueKey(t.Context(), 5001, 0); !errors.Is(err, session.ErrRefused) {
 			t.Fatal(err)
 		}
-		if _, err := e.IssueKey(t.Context(), storage, 5001, 0); !errors.Is(err, ErrLoginPaused) {
+		if _, err := e.IssueKey(t.Context(), 5001, 0); !errors.Is(err, session.ErrPaused) {
 			t.Fatal(err)
 		}
-		if err := e.WriteConfig(t.Context(), storage, ConfigPatch{Password: ptr("changed")}, noManager{}); err != nil {
+		if err := e.WriteConfig(t.Context(), ConfigPatch{Password: ptr("changed")}, noManager{}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := e.IssueKey(t.Context(), storage, 5001, 0); err != nil {
+		if _, err := e.IssueKey(t.Context(), 5001, 0); err != nil {
 			t.Fatal(err)
 		}
 		e.Close()
@@ -258,15 +283,15 @@ func TestReadsWhileTheConfigChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		f.latency = 700 * time.Millisecond
-		e, storage := configured(t, f)
+		e, _ := configured(t, f)
 		go atOnce(40, func(i int) {
 			time.Sleep(time.Duration(i) * 100 * time.Millisecond)
-			if _, err := e.IssueKey(t.Context(), storage, int32(5001+i%2), 0); err != nil {
+			if _, err := e.IssueKey(t.Context(), int32(5001+i%2), 0); err != nil {
 				t.Errorf("read %d: %v", i, err)
 			}
 		})
 		for range 4 {
-			if err := e.WriteConfig(t.Context(), storage, ConfigPatch{Password: ptr("right")}, noManager{}); err != nil {
+			if err := e.WriteConfig(t.Context(), ConfigPatch{Password: ptr("right")}, noManager{}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -282,16 +307,16 @@ func TestCloseWhileALoginIsTried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		f.latency = time.Second
-		e, storage := configured(t, f)
+		e, _ := configured(t, f)
 		done := make(chan error)
-		go func() { done <- e.WriteConfig(t.Context(), storage, ConfigPatch{Password: ptr("right")}, noManager{}) }()
+		go func() { done <- e.WriteConfig(t.Context(), ConfigPatch{Password: ptr("right")}, noManager{}) }()
 		time.Sleep(500 * time.Millisecond)
 		e.Close()
 		<-done
 		if n := f.openSessions(); n != 0 {
 			t.Errorf("%d sessions left open", n)
 		}
-		if _, err := e.IssueKey(t.Context(), storage, 5001, 0); !errors.Is(err, ErrClosed) {
+		if _, err := e.IssueKey(t.Context(), 5001, 0); !errors.Is(err, ErrClosed) {
 			t.Errorf("after Close: %v", err)
 		}
 	})
@@ -301,14 +326,14 @@ func TestCloseWhileALoginIsTried(t *testing.T) {
 func TestClosedAccountInUse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		e, storage := configured(t, newFake())
-		a, err := e.newAccount(*stored())
+		e, _ := configured(t, newFake())
+		a, err := e.newAccount(t.Context(), *stored())
 		if err != nil {
 			t.Fatal(err)
 		}
 		e.Close()
-		e.live.Store(a)
-		if _, err := e.IssueKey(t.Context(), storage, 5001, 0); !errors.Is(err, ErrClosed) {
+		e.accounts.live = a
+		if _, err := e.IssueKey(t.Context(), 5001, 0); !errors.Is(err, ErrClosed) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -320,17 +345,17 @@ func TestConfigWriteWaitsForAReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		f.cap, f.latency = 1, 300*time.Millisecond
-		e, storage := configured(t, f)
-		if _, err := e.IssueKey(t.Context(), storage, 5001, 0); err != nil {
+		e, _ := configured(t, f)
+		if _, err := e.IssueKey(t.Context(), 5001, 0); err != nil {
 			t.Fatal(err)
 		}
 		go func() {
-			if _, err := e.IssueKey(t.Context(), storage, 5002, 0); err != nil {
+			if _, err := e.IssueKey(t.Context(), 5002, 0); err != nil {
 				t.Errorf("the reader: %v", err)
 			}
 		}()
 		synctest.Wait()
-		if err := e.WriteConfig(t.Context(), storage, ConfigPatch{Password: ptr("right")}, noManager{}); err != nil {
+		if err := e.WriteConfig(t.Context(), ConfigPatch{Password: ptr("right")}, noManager{}); err != nil {
 			t.Errorf("the write: %v", err)
 		}
 		e.Close()

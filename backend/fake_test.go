@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -28,21 +30,31 @@ type fakeECGrid struct {
 	users    []ecgrid.User
 	fail     map[string]error // by operation, until deleted
 	counts   map[string]int
-	maxOpen  int
-	inFlight int
-	maxCalls int
 	next     int
 	policy   string // what the password policy makes
 	tainted  atomic.Bool
 	// lost are operations that are carried out and then fail.
 	lost    map[string]error
-	changes []string // users' keys and passwords that were replaced, in order
-	refused int      // logins with a wrong password, or into a full session table
-	dead    error    // what a dead session is answered with
-	during  func(op string)
-	// replacing sees a user's key at the moment when it is replaced.
+	changes []string  // users' keys and passwords that were replaced, in order
+	refused []refusal // logins with a wrong password, or into a full session table
+	// late is how much later than its call each change lands; until then there is no
+	// answer, and a client that does not wait keeps it from nothing.
+	late []time.Duration
+	// early compares the old password when the call comes, not when it lands.
+	early  bool
+	dead   error // what a dead session is answered with
+	during func(op string)
+	// replacing sees a user's key at the moment when the order to replace it comes.
 	replacing func(ctx context.Context, userID int32, key string)
 }
+
+type refusal struct {
+	brought bool // by an operator, just now
+	at      time.Time
+}
+
+// operatorsKey marks a Login with what an operator has just brought.
+type operatorsKey struct{}
 
 func newFake() *fakeECGrid {
 	return &fakeECGrid{
@@ -63,15 +75,8 @@ func opError(op string, kind error) error { return &ecgrid.Error{Op: op, Kind: k
 func (f *fakeECGrid) call(ctx context.Context, op string) error {
 	f.mu.Lock()
 	f.counts[op]++
-	f.inFlight++
-	f.maxCalls = max(f.maxCalls, f.inFlight)
 	err, during, latency := f.fail[op], f.during, f.latency
 	f.mu.Unlock()
-	defer func() {
-		f.mu.Lock()
-		f.inFlight--
-		f.mu.Unlock()
-	}()
 	if during != nil {
 		during(op)
 	}
@@ -102,13 +107,13 @@ func (f *fakeECGrid) Login(ctx context.Context, _, password string) (string, err
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if password != f.password || len(f.open) >= f.cap {
-		f.refused++
+		brought := strings.HasPrefix(password, operatorsTypo) || ctx.Value(operatorsKey{}) == true
+		f.refused = append(f.refused, refusal{brought, time.Now()})
 		return "", opError("Login", ecgrid.ErrAuthentication)
 	}
 	f.next++
 	id := fmt.Sprintf("session-%d", f.next)
 	f.open[id] = true
-	f.maxOpen = max(f.maxOpen, len(f.open))
 	return id, nil
 }
 
@@ -157,17 +162,45 @@ func (f *fakeECGrid) GenerateAPIKey(ctx context.Context, id string, userID int32
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	old, ok := f.keys[userID]
-	if !ok {
+	if _, ok := f.keys[userID]; !ok {
 		return "", opError("GenerateAPIKey", ecgrid.ErrNotFound)
 	}
 	if f.replacing != nil {
-		f.replacing(ctx, userID, old)
+		f.replacing(ctx, userID, f.keys[userID])
 	}
-	f.next++
-	f.keys[userID] = fmt.Sprintf("key-%d-%d", userID, f.next)
-	f.changes = append(f.changes, f.keys[userID])
-	return f.keys[userID], f.answer("GenerateAPIKey")
+	var key string
+	err := f.land(ctx, "GenerateAPIKey", func() error {
+		f.next++
+		key = fmt.Sprintf("key-%d-%d", userID, f.next)
+		f.keys[userID] = key
+		f.changes = append(f.changes, key)
+		return f.answer("GenerateAPIKey")
+	})
+	return key, err
+}
+
+// land has a change made now, or late. Holds mu, but not while it waits.
+func (f *fakeECGrid) land(ctx context.Context, op string, change func() error) error {
+	if len(f.late) == 0 {
+		return change()
+	}
+	var late time.Duration
+	late, f.late = f.late[0], f.late[1:]
+	answered := make(chan error, 1)
+	go func() {
+		time.Sleep(late)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		answered <- change()
+	}()
+	f.mu.Unlock()
+	defer f.mu.Lock()
+	select {
+	case err := <-answered:
+		return err
+	case <-ctx.Done():
+		return opError(op, ecgrid.ErrTimeout)
+	}
 }
 
 func (f *fakeECGrid) ChangePassword(ctx context.Context, id, old, new string) error {
@@ -179,12 +212,18 @@ func (f *fakeECGrid) ChangePassword(ctx context.Context, id, old, new string) er
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if old != f.password {
-		return opError("ChangePassword", ecgrid.ErrAccessDenied)
-	}
-	f.password = new
-	f.changes = append(f.changes, new)
-	return f.answer("ChangePassword")
+	was := f.password
+	return f.land(ctx, "ChangePassword", func() error {
+		if !f.early {
+			was = f.password
+		}
+		if old != was {
+			return opError("ChangePassword", ecgrid.ErrAccessDenied)
+		}
+		f.password = new
+		f.changes = append(f.changes, new)
+		return f.answer("ChangePassword")
+	})
 }
 
 // answer loses the answer of what was carried out. Holds mu.
@@ -237,20 +276,35 @@ func (f *fakeECGrid) passwordOfNow() string {
 func (f *fakeECGrid) refusedLogins() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.refused
+	return len(f.refused)
 }
+
+// refusedIn is the most logins that were refused in any time so long, those left out
+// that only an operator has tried.
+func (f *fakeECGrid) refusedIn(window time.Duration) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ours := slices.DeleteFunc(slices.Clone(f.refused), func(r refusal) bool { return r.brought })
+	most := 0
+	for i, first := range ours {
+		n := 0
+		for _, r := range ours[i:] {
+			if r.at.Sub(first.at) < window {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
+// operatorsTypo begins a password that is never stored.
+const operatorsTypo = "typo"
 
 func (f *fakeECGrid) openSessions() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.open)
-}
-
-// most are the most sessions and the most calls there were at once.
-func (f *fakeECGrid) most() (sessions, calls int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.maxOpen, f.maxCalls
 }
 
 // set changes the fake under its lock.
@@ -284,13 +338,19 @@ func (f *fakeECGrid) setKey(userID int32, key string) {
 	f.set(func() { f.keys[userID] = key })
 }
 
-func testEngine(f *fakeECGrid) *Engine {
+func testEngine(f *fakeECGrid, storage logical.Storage) *Engine {
+	return testEngineAt(f, storage, func(ecgrid.Endpoint) (ecgrid.Client, error) { return f, nil })
+}
+
+func testEngineAt(f *fakeECGrid, storage logical.Storage, connect ecgrid.Connector) *Engine {
 	return New(Options{
-		Connect:            func(ecgrid.Endpoint) (ecgrid.Client, error) { return f, nil },
+		Storage:            storage,
+		Connect:            connect,
 		Clock:              SystemClock{},
 		Random:             rand.Reader,
 		Logger:             hclog.NewNullLogger(),
 		PasswordFromPolicy: func(context.Context, string) (string, error) { return f.policy, nil },
+		DefaultLeaseTTL:    func() time.Duration { return 768 * time.Hour },
 		MaxLeaseTTL:        func() time.Duration { return 768 * time.Hour },
 		Tainted:            f.tainted.Load,
 	})
@@ -310,10 +370,18 @@ func configured(t *testing.T, f *fakeECGrid, change ...func(*Config)) (*Engine, 
 		ch(&c)
 	}
 	storage := new(logical.InmemStorage)
-	if err := writeConfig(t.Context(), storage, c); err != nil {
+	e := testEngine(f, storage)
+	if err := e.store.putConfig(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	return testEngine(f), storage
+	return e, storage
 }
 
 func ptr[T any](v T) *T { return &v }
+
+// generation tells keys of user 5001 apart by age: the older, the smaller.
+func (f *fakeECGrid) generation(key string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Index(f.changes, key)
+}

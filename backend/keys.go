@@ -3,8 +3,6 @@ package backend
 import (
 	"cmp"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,44 +12,61 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/vault/sdk/helper/salt"
-	"github.com/hashicorp/vault/sdk/logical"
-	"golang.org/x/sync/singleflight"
 
+	"vault-plugin-ecgrid/backend/session"
 	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/panics"
 )
 
-// keys fetches users' API keys. Reads of one user that overlap share one call.
-// What it remembers dies with its account, that is with every config change.
+// keys fetches users' API keys. Reads of one user that overlap share one call. What
+// it remembers dies with its link.
 type keys struct {
 	client   ecgrid.Client
-	session  *session
+	session  *session.Session
+	users    *users
 	ttl      time.Duration // how long a key may be served from memory; 0 is not at all
 	deadline time.Duration
 	clock    Clock
 	log      hclog.Logger
-	flights  singleflight.Group
 
-	mu         sync.Mutex
-	cached     map[int32]cachedKey
-	generation map[int32]int // how often the user's key was replaced here
+	mu      sync.Mutex
+	cached  map[int32]cachedKey
+	flights map[flightID]*keyFlight
 }
 
 type cachedKey struct {
-	key   string
-	until time.Time
+	key        string
+	generation int
+	until      time.Time
 }
 
-func newKeys(client ecgrid.Client, s *session, c Config, clock Clock, log hclog.Logger) *keys {
+// flightID is what reads have in common that may share a call: no key was replaced
+// between them.
+type flightID struct {
+	userID     int32
+	generation int
+}
+
+// keyFlight is one call that reads wait for. It ends early when nobody does any more.
+type keyFlight struct {
+	cancel  context.CancelFunc
+	done    chan struct{}
+	waiting int // under keys.mu
+	key     string
+	err     error
+}
+
+func newKeys(client ecgrid.Client, s *session.Session, c Config, u *users, clock Clock, log hclog.Logger) *keys {
 	return &keys{
-		client:     client,
-		session:    s,
-		ttl:        c.KeyCacheTTL,
-		deadline:   c.requestDeadline(),
-		clock:      clock,
-		log:        log,
-		cached:     map[int32]cachedKey{},
-		generation: map[int32]int{},
+		client:   client,
+		session:  s,
+		users:    u,
+		ttl:      c.KeyCacheTTL,
+		deadline: c.requestDeadline(),
+		clock:    clock,
+		log:      log,
+		cached:   map[int32]cachedKey{},
+		flights:  map[flightID]*keyFlight{},
 	}
 }
 
@@ -63,65 +78,121 @@ func (k *keys) get(ctx context.Context, userID int32) (string, error) {
 	return k.fetch(ctx, userID)
 }
 
-// fetch asks ECGrid. The call goes on when this request is given up: others may
-// wait for it too.
+// fetch asks ECGrid, within the deadline of a request. A read that joins a call late
+// does not fail because that ran out of time: it makes one of its own then.
 func (k *keys) fetch(ctx context.Context, userID int32) (string, error) {
-	generation := k.generationOf(userID)
-	flight := k.flights.DoChan(fmt.Sprintf("%d/%d", userID, generation), func() (any, error) { return k.call(userID, generation) })
-	select {
-	case r := <-flight:
-		if r.Err != nil {
-			return "", r.Err
-		}
-		return r.Val.(string), nil
-	case <-ctx.Done():
-		return "", ctx.Err()
+	ctx, cancel := context.WithTimeout(ctx, k.deadline)
+	defer cancel()
+	f, late := k.join(userID, false)
+	key, err := k.await(ctx, userID, f)
+	for late && err != nil && ctx.Err() == nil && isOutOfTime(err) {
+		f, late = k.join(userID, true)
+		key, err = k.await(ctx, userID, f)
+	}
+	return key, err
+}
+
+func isOutOfTime(err error) bool {
+	return errors.Is(err, ecgrid.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}
+
+// join gives the call under way, or begins one. While the user's key is being
+// replaced nothing is shared: who asks later may have to see the new one.
+func (k *keys) join(userID int32, own bool) (f *keyFlight, late bool) {
+	generation, replacing := k.users.state(userID)
+	id := flightID{userID, generation}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if under := k.flights[id]; under != nil && !own {
+		under.waiting++
+		return under, true
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), k.deadline)
+	f = &keyFlight{cancel: cancel, done: make(chan struct{}), waiting: 1}
+	if replacing == nil {
+		k.flights[id] = f
+	}
+	go k.fly(ctx, id, f)
+	return f, false
+}
+
+func (k *keys) fly(ctx context.Context, id flightID, f *keyFlight) {
+	defer f.cancel()
+	f.key, f.err = k.call(ctx, id)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.land(id, f)
+	close(f.done)
+}
+
+// land has nobody join a call any more. Holds mu.
+func (k *keys) land(id flightID, f *keyFlight) {
+	if k.flights[id] == f {
+		delete(k.flights, id)
 	}
 }
 
-func (k *keys) call(userID int32, generation int) (key string, err error) {
-	defer Recovered(k.log, &err)
-	ctx, cancel := context.WithTimeout(context.Background(), k.deadline)
-	defer cancel()
-	err = k.session.use(ctx, func(ctx context.Context, sessionID string) (err error) {
-		key, err = k.client.UserGetAPIKey(ctx, sessionID, userID)
+// await waits for a call as long as ctx lasts. The last one who gives up ends it.
+func (k *keys) await(ctx context.Context, userID int32, f *keyFlight) (string, error) {
+	select {
+	case <-f.done:
+		return f.key, f.err
+	case <-ctx.Done():
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if f.waiting--; f.waiting == 0 {
+		f.cancel()
+		maps.DeleteFunc(k.flights, func(_ flightID, other *keyFlight) bool { return other == f })
+	}
+	return "", fmt.Errorf("user %d: %w", userID, ctx.Err())
+}
+
+func (k *keys) call(ctx context.Context, id flightID) (key string, err error) {
+	defer panics.Recover(k.log, &err)
+	err = k.session.Use(ctx, func(ctx context.Context, sessionID string) (err error) {
+		key, err = k.client.UserGetAPIKey(ctx, sessionID, id.userID)
 		if errors.Is(err, ecgrid.ErrEmptyResult) {
 			return ErrNoKey
 		}
 		return err
 	})
 	if err != nil {
-		return "", fmt.Errorf("user %d: %w", userID, err)
+		return "", fmt.Errorf("user %d: %w", id.userID, err)
 	}
-	k.remember(userID, key, generation)
+	k.remember(id, key)
 	return key, nil
 }
 
 func (k *keys) fromCache(userID int32) (string, bool) {
+	generation, _ := k.users.state(userID)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	c, ok := k.cached[userID]
-	if !ok || !k.clock.Now().Before(c.until) {
+	now := k.clock.Now()
+	if !ok || !now.Before(c.until) || !k.users.mayCache(userID, c.generation, now) || c.generation != generation {
 		delete(k.cached, userID)
 		return "", false
 	}
 	return c.key, true
 }
 
-func (k *keys) generationOf(userID int32) int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.generation[userID]
-}
-
-// remember keeps a key, unless it was replaced while it was fetched.
-func (k *keys) remember(userID int32, key string, generation int) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.ttl == 0 || k.generation[userID] != generation {
+// remember keeps a key, unless it was or may be replaced since it was asked for.
+func (k *keys) remember(id flightID, key string) {
+	now := k.clock.Now()
+	if k.ttl == 0 || !k.users.mayCache(id.userID, id.generation, now) {
 		return
 	}
-	k.cached[userID] = cachedKey{key: key, until: k.clock.Now().Add(k.ttl)}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.cached[id.userID] = cachedKey{key: key, generation: id.generation, until: now.Add(k.ttl)}
+}
+
+// flush forgets all keys.
+func (k *keys) flush() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.cached)
 }
 
 // sweep forgets what must not be served any more.
@@ -144,9 +215,9 @@ func ParseUserID(s string) (int32, error) {
 }
 
 // ListUsers gives the users that the configured login can see, by UserID.
-func (e *Engine) ListUsers(ctx context.Context, storage logical.Storage) ([]ecgrid.User, error) {
+func (e *Engine) ListUsers(ctx context.Context) ([]ecgrid.User, error) {
 	var users []ecgrid.User
-	err := e.ask(ctx, storage, func(ctx context.Context, a *account, sessionID string) (err error) {
+	err := e.ask(ctx, func(ctx context.Context, a *account, sessionID string) (err error) {
 		users, err = a.client.UserList(ctx, sessionID, "")
 		return err
 	})
@@ -156,34 +227,4 @@ func (e *Engine) ListUsers(ctx context.Context, storage logical.Storage) ([]ecgr
 	users = slices.DeleteFunc(users, func(u ecgrid.User) bool { return u.UserID < 1 })
 	slices.SortFunc(users, func(a, b ecgrid.User) int { return cmp.Compare(a.UserID, b.UserID) })
 	return slices.CompactFunc(users, func(a, b ecgrid.User) bool { return a.UserID == b.UserID }), nil
-}
-
-// fingerprint is a keyed hash of a key, good for telling whether it is still the
-// same: the key itself is never stored.
-func (e *Engine) fingerprint(ctx context.Context, storage logical.Storage, key string) (string, error) {
-	s, err := e.mountSalt(ctx, storage)
-	if err != nil {
-		return "", err
-	}
-	return s.GetIdentifiedHMAC(key), nil
-}
-
-// isFingerprintOf compares in constant time.
-func isFingerprintOf(fingerprint, other string) bool {
-	return hmac.Equal([]byte(fingerprint), []byte(other))
-}
-
-// mountSalt is made once a mount and stored.
-func (e *Engine) mountSalt(ctx context.Context, storage logical.Storage) (*salt.Salt, error) {
-	e.saltMu.Lock()
-	defer e.saltMu.Unlock()
-	if e.salt != nil {
-		return e.salt, nil
-	}
-	s, err := salt.NewSalt(ctx, storage, &salt.Config{HMAC: sha256.New, HMACType: "hmac-sha256"})
-	if err != nil {
-		return nil, fmt.Errorf("reading the mount's salt: %w", err)
-	}
-	e.salt = s
-	return s, nil
 }

@@ -40,10 +40,10 @@ func TestOverlappingReadsShareACall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
-		e, storage := configured(t, f)
+		e, _ := configured(t, f)
 		atOnce(200, func(i int) {
 			userID := int32(5001 + i%2)
-			issued, err := e.IssueKey(t.Context(), storage, userID, 0)
+			issued, err := e.IssueKey(t.Context(), userID, 0)
 			if err != nil || issued.APIKey != f.keys[userID] {
 				t.Errorf("user %d: wrong key or %v", userID, err)
 			}
@@ -51,7 +51,7 @@ func TestOverlappingReadsShareACall(t *testing.T) {
 		if f.count("Login") != 1 || f.count("UserGetAPIKey") != 2 {
 			t.Errorf("%d logins, %d calls for 200 reads of 2 users", f.count("Login"), f.count("UserGetAPIKey"))
 		}
-		if _, err := e.IssueKey(t.Context(), storage, 5001, 0); err != nil {
+		if _, err := e.IssueKey(t.Context(), 5001, 0); err != nil {
 			t.Fatal(err)
 		}
 		if f.count("UserGetAPIKey") != 3 {
@@ -65,10 +65,10 @@ func TestKeyCache(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
-		e, storage := configured(t, f, func(c *Config) { c.KeyCacheTTL = time.Minute })
+		e, _ := configured(t, f, func(c *Config) { c.KeyCacheTTL = time.Minute })
 		read := func(want string) {
 			t.Helper()
-			issued, err := e.IssueKey(t.Context(), storage, 5001, 0)
+			issued, err := e.IssueKey(t.Context(), 5001, 0)
 			if err != nil || issued.APIKey != want {
 				t.Errorf("another key than expected, or %v", err)
 			}
@@ -82,7 +82,7 @@ func TestKeyCache(t *testing.T) {
 		time.Sleep(time.Minute)
 		read("new")
 		f.setKey(5001, "newer")
-		if err := e.WriteConfig(t.Context(), storage, ConfigPatch{TTL: ptr(time.Hour)}, noManager{}); err != nil {
+		if err := e.WriteConfig(t.Context(), ConfigPatch{TTL: ptr(time.Hour)}, noManager{}); err != nil {
 			t.Fatal(err)
 		}
 		read("newer")
@@ -107,12 +107,12 @@ func TestReadRefusals(t *testing.T) {
 			f := newFake()
 			f.setKey(6000, "")
 			f.failWith("UserGetAPIKey", tt.fail)
-			e, storage := configured(t, f)
-			if _, err := e.IssueKey(t.Context(), storage, tt.userID, 0); !errors.Is(err, tt.want) {
+			e, _ := configured(t, f)
+			if _, err := e.IssueKey(t.Context(), tt.userID, 0); !errors.Is(err, tt.want) {
 				t.Errorf("user %d: got %v, want %v", tt.userID, err, tt.want)
 			}
 			f.failWith("UserGetAPIKey", nil)
-			if _, err := e.IssueKey(t.Context(), storage, 5002, 0); err != nil {
+			if _, err := e.IssueKey(t.Context(), 5002, 0); err != nil {
 				t.Errorf("the next read: %v", err)
 			}
 			e.Close()
@@ -126,8 +126,8 @@ func TestEmptySessionID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		f.failWith("Login", ecgrid.ErrEmptyResult)
-		e, storage := configured(t, f)
-		if _, err := e.IssueKey(t.Context(), storage, 5001, 0); !errors.Is(err, ecgrid.ErrEmptyResult) || errors.Is(err, ErrNoKey) {
+		e, _ := configured(t, f)
+		if _, err := e.IssueKey(t.Context(), 5001, 0); !errors.Is(err, ecgrid.ErrEmptyResult) || errors.Is(err, ErrNoKey) {
 			t.Errorf("got %v", err)
 		}
 		e.Close()
@@ -139,8 +139,8 @@ func TestListUsers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		f.users = []ecgrid.User{{UserID: 20}, {UserID: 3}, {UserID: 20}, {UserID: 0}, {UserID: -4}, {UserID: 100}}
-		e, storage := configured(t, f)
-		users, err := e.ListUsers(t.Context(), storage)
+		e, _ := configured(t, f)
+		users, err := e.ListUsers(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

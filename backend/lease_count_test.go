@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,7 +26,7 @@ func onRevoke(t *testing.T, f *fakeECGrid, change ...func(*Config)) (*Engine, *l
 
 func creds(t *testing.T, e *Engine, storage logical.Storage, role string) Issued {
 	t.Helper()
-	issued, err := e.IssueCreds(t.Context(), storage, role, 0)
+	issued, err := e.IssueCreds(t.Context(), role, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +36,7 @@ func creds(t *testing.T, e *Engine, storage logical.Storage, role string) Issued
 func revoke(t *testing.T, e *Engine, storage logical.Storage, leases ...Issued) {
 	t.Helper()
 	for _, l := range leases {
-		if err := e.RevokeLease(t.Context(), storage, l.Lease); err != nil {
+		if err := e.RevokeLease(t.Context(), l.Lease); err != nil {
 			t.Errorf("revoke: %v", err)
 		}
 	}
@@ -44,7 +45,7 @@ func revoke(t *testing.T, e *Engine, storage logical.Storage, leases ...Issued) 
 // counted is how many leases are in storage.
 func counted(t *testing.T, storage logical.Storage) int {
 	t.Helper()
-	paths, err := logical.CollectKeysWithPrefix(t.Context(), storage, leaseStoragePrefix)
+	paths, err := logical.CollectKeysWithPrefix(t.Context(), storage, leasePrefix)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +85,7 @@ func TestLastOneOutRotates(t *testing.T) {
 		"leases that are not counted": func(t *testing.T, _ *fakeECGrid, e *Engine, storage *logical.InmemStorage) int {
 			writeRole(t, e, storage, "plain", RolePatch{})
 			l1, l2 := creds(t, e, storage, "a"), creds(t, e, storage, "plain")
-			l3, err := e.IssueKey(t.Context(), storage, 5001, 0)
+			l3, err := e.IssueKey(t.Context(), 5001, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -97,7 +98,7 @@ func TestLastOneOutRotates(t *testing.T) {
 		},
 		"replaced by rotate-key": func(t *testing.T, _ *fakeECGrid, e *Engine, storage *logical.InmemStorage) int {
 			l1, l2 := creds(t, e, storage, "a"), creds(t, e, storage, "a")
-			if _, err := e.RotateKey(t.Context(), storage, 5001); err != nil {
+			if _, err := e.RotateKey(t.Context(), 5001); err != nil {
 				t.Fatal(err)
 			}
 			revoke(t, e, storage, l1, l2)
@@ -116,7 +117,7 @@ func TestLastOneOutRotates(t *testing.T) {
 		},
 		"role deleted": func(t *testing.T, _ *fakeECGrid, e *Engine, storage *logical.InmemStorage) int {
 			l := creds(t, e, storage, "a")
-			if err := e.DeleteRole(t.Context(), storage, "a"); err != nil {
+			if err := e.DeleteRole(t.Context(), "a"); err != nil {
 				t.Fatal(err)
 			}
 			revoke(t, e, storage, l)
@@ -158,7 +159,7 @@ func TestLastOneOutRotates(t *testing.T) {
 		},
 		"config deleted": func(t *testing.T, _ *fakeECGrid, e *Engine, storage *logical.InmemStorage) int {
 			l := creds(t, e, storage, "a")
-			if err := e.DeleteConfig(t.Context(), storage, noManager{}); err != nil {
+			if err := e.DeleteConfig(t.Context(), noManager{}); err != nil {
 				t.Fatal(err)
 			}
 			revoke(t, e, storage, l)
@@ -168,21 +169,13 @@ func TestLastOneOutRotates(t *testing.T) {
 			writeRole(t, e, storage, "a", RolePatch{UserID: ptr(int32(100))})
 			f.setKey(100, "api-key")
 			l := creds(t, e, storage, "a")
-			if err := e.WriteConfig(t.Context(), storage, ConfigPatch{APIKey: ptr("api-key")}, noManager{}); err != nil {
+			if err := e.WriteConfig(t.Context(), ConfigPatch{APIKey: ptr("api-key")}, noManager{}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := e.IssueCreds(t.Context(), storage, "a", 0); !errors.Is(err, ErrOwnKey) {
+			if _, err := e.IssueCreds(t.Context(), "a", 0); !errors.Is(err, ErrOwnKey) {
 				t.Errorf("issued: %v", err)
 			}
 			revoke(t, e, storage, l)
-			return 0
-		},
-		"mount being removed": func(t *testing.T, f *fakeECGrid, e *Engine, storage *logical.InmemStorage) int {
-			l1, l2 := creds(t, e, storage, "a"), creds(t, e, storage, "other")
-			f.tainted.Store(true)
-			e.Close()
-			f.whenever(func(op string) { t.Errorf("%s was called", op) })
-			revoke(t, e, storage, l1, l2)
 			return 0
 		},
 		"answer lost": func(t *testing.T, f *fakeECGrid, e *Engine, storage *logical.InmemStorage) int {
@@ -199,7 +192,7 @@ func TestLastOneOutRotates(t *testing.T) {
 				}
 			})
 			for range 3 {
-				if err := e.RevokeLease(t.Context(), storage, l.Lease); err == nil {
+				if err := e.RevokeLease(t.Context(), l.Lease); err == nil {
 					t.Error("revoked without knowing")
 				}
 			}
@@ -212,7 +205,7 @@ func TestLastOneOutRotates(t *testing.T) {
 			f.failWith("UserGetAPIKey", ecgrid.ErrUnreachable)
 			revoke(t, e, storage, l1) // not the last: nothing to do
 			for range 3 {
-				if err := e.RevokeLease(t.Context(), storage, l2.Lease); !errors.Is(err, ecgrid.ErrUnreachable) {
+				if err := e.RevokeLease(t.Context(), l2.Lease); !errors.Is(err, ecgrid.ErrUnreachable) {
 					t.Errorf("got %v", err)
 				}
 			}
@@ -223,7 +216,7 @@ func TestLastOneOutRotates(t *testing.T) {
 		"denied": func(t *testing.T, f *fakeECGrid, e *Engine, storage *logical.InmemStorage) int {
 			l := creds(t, e, storage, "a")
 			f.failWith("GenerateAPIKey", ecgrid.ErrAccessDenied)
-			if err := e.RevokeLease(t.Context(), storage, l.Lease); !errors.Is(err, ecgrid.ErrAccessDenied) {
+			if err := e.RevokeLease(t.Context(), l.Lease); !errors.Is(err, ecgrid.ErrAccessDenied) {
 				t.Errorf("got %v", err)
 			}
 			f.failWith("GenerateAPIKey", nil)
@@ -232,7 +225,6 @@ func TestLastOneOutRotates(t *testing.T) {
 		},
 		"all at once": func(t *testing.T, f *fakeECGrid, e *Engine, storage *logical.InmemStorage) int {
 			leases := make([]Issued, 100)
-			salted(t, e, storage)
 			atOnce(len(leases), func(i int) { leases[i] = creds(t, e, storage, []string{"a", "b"}[i%2]) })
 			atOnce(len(leases), func(i int) { revoke(t, e, storage, leases[i]) })
 			return 1
@@ -241,7 +233,7 @@ func TestLastOneOutRotates(t *testing.T) {
 			l := creds(t, e, storage, "a")
 			ctx, hangUp := context.WithCancel(t.Context())
 			f.whenever(func(string) { hangUp() })
-			if err := e.RevokeLease(ctx, storage, l.Lease); err != nil {
+			if err := e.RevokeLease(ctx, l.Lease); err != nil {
 				t.Error(err)
 			}
 			return 1
@@ -277,16 +269,15 @@ func TestGivenUpReadIsNotCounted(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake()
-				old, raw := onRevoke(t, f)
-				salted(t, old, raw)
+				_, raw := onRevoke(t, f)
 				ctx, hangUp := context.WithCancel(t.Context())
-				e, storage := start(f, raw, func(s step) error {
+				e, _ := start(f, raw, func(s step) error {
 					if s == at {
 						hangUp()
 					}
 					return nil
 				})
-				if _, err := e.IssueCreds(ctx, storage, "a", 0); !errors.Is(err, context.Canceled) {
+				if _, err := e.IssueCreds(ctx, "a", 0); !errors.Is(err, context.Canceled) {
 					t.Errorf("got %v", err)
 				}
 				if n := counted(t, raw); n != 0 {
@@ -323,41 +314,41 @@ func breakCountedLease(t *testing.T, b *trouble) (over bool) {
 	first, raw := onRevoke(t, f)
 	l1 := creds(t, first, raw, "a")
 	first.Close()
-	e, storage := start(f, raw, b.at)
+	broken, _ := start(f, raw, b.at)
 	ctx := context.Background()
-	var l2 Issued
-	out := false // l2 was handed out
+	var l2 atomic.Pointer[Issued] // where it was handed out
 	ended := make(chan struct{})
 	b.run(func() {
 		defer close(ended)
-		issued, err := e.IssueCreds(ctx, storage, "b", 0)
-		if err == nil {
-			l2, out = issued, true
+		issued, err := broken.IssueCreds(ctx, "b", 0)
+		if err == nil && !b.isDead() {
+			l2.Store(&issued)
 		}
-		_ = e.RevokeLease(ctx, storage, l1.Lease)
+		_ = broken.RevokeLease(ctx, l1.Lease)
+		out := err == nil
 		if out && f.changed() != 0 && !b.isDead() {
 			t.Errorf("step %d: rotated with a lease out", b.nth)
 		}
 		if out {
-			_ = e.RevokeLease(ctx, storage, l2.Lease)
+			_ = broken.RevokeLease(ctx, issued.Lease)
 		}
 	})
 	over = b.over()
 	if b.kill && !over {
-		dead := e
-		defer func() { close(b.buried); <-ended; dead.Close() }()
+		defer func() { close(b.buried); <-ended; broken.Close() }()
 		time.Sleep(time.Second)
 	} else {
-		e.Close()
+		broken.Close()
 	}
-	e = testEngine(f)
+	e := testEngine(f, raw)
+	time.Sleep(2 * time.Minute) // a refused login pauses the next
 	revoke(t, e, raw, l1)
-	if out {
-		revoke(t, e, raw, l2)
+	if l2 := l2.Load(); l2 != nil {
+		revoke(t, e, raw, *l2)
 	}
 	// What nobody got ends by itself.
-	time.Sleep(e.MaxLeaseTTL() + reapGrace)
-	e.Tick(t.Context(), raw)
+	time.Sleep(e.MaxLeaseTTL() + countGrace)
+	e.Tick(t.Context())
 	if f.changed() != 1 || f.key(5001) == l1.APIKey || counted(t, raw) != 0 {
 		t.Errorf("broken at step %d, %+v: %d changes, %d leases counted", b.nth, b.broken, f.changed(), counted(t, raw))
 	}
@@ -365,16 +356,16 @@ func breakCountedLease(t *testing.T, b *trouble) (over bool) {
 	return over
 }
 
-// A lease that Vault has forgotten ends an hour after its very last moment.
+// A lease that Vault never got, or has lost, counts until its own end and a grace.
 func TestReap(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		e, storage := onRevoke(t, f)
-		writeRole(t, e, storage, "a", RolePatch{MaxTTL: ptr(2 * time.Hour)})
+		writeRole(t, e, storage, "a", RolePatch{TTL: ptr(time.Hour)})
 		l1 := creds(t, e, storage, "a")
-		l2 := creds(t, e, storage, "other") // the mount's maximum
-		ticks(t, e, storage, 3*time.Hour-time.Minute)
+		l2 := creds(t, e, storage, "other") // the mount's own TTL
+		ticks(t, e, storage, time.Hour+countGrace-time.Minute)
 		if f.changed() != 0 || counted(t, storage) != 2 {
 			t.Fatalf("too early: %d changes", f.changed())
 		}
@@ -385,16 +376,16 @@ func TestReap(t *testing.T) {
 			t.Fatal("it was given up")
 		}
 		f.failWith("UserGetAPIKey", nil)
-		ticks(t, e, storage, time.Hour)
+		ticks(t, e, storage, reapRetry+time.Minute)
 		if f.changed() != 1 || f.key(5001) == l1.APIKey || counted(t, storage) != 1 {
 			t.Errorf("%d changes, %d counted", f.changed(), counted(t, storage))
 		}
 		revoke(t, e, storage, l1) // Vault has it after all
 		e.Close()
 
-		time.Sleep(e.MaxLeaseTTL())
-		e = testEngine(f) // the first round of a process looks
-		e.Tick(t.Context(), storage)
+		time.Sleep(e.DefaultLeaseTTL())
+		e = testEngine(f, storage) // the first round of a process looks
+		e.Tick(t.Context())
 		if f.changed() != 2 || f.key(5002) == l2.APIKey || counted(t, storage) != 0 {
 			t.Errorf("after a restart: %d changes, %d counted", f.changed(), counted(t, storage))
 		}
@@ -402,51 +393,86 @@ func TestReap(t *testing.T) {
 	})
 }
 
-// A lease whose maximum has grown since is not reaped at the old one; and a
-// renewal counts nothing that was revoked.
+// When a lease stops to count.
+func TestCountsUntil(t *testing.T) {
+	t.Parallel()
+	issued := clock(12, 0, 0)
+	now := issued.Add(time.Hour)
+	for name, tt := range map[string]struct {
+		terms              Terms
+		increment          time.Duration
+		mountTTL, mountMax time.Duration
+		want               time.Duration // from now
+	}{
+		"its own TTL":                          {terms: Terms{TTL: time.Minute}, mountTTL: time.Hour, mountMax: 10 * time.Hour, want: time.Minute},
+		"the mount's":                          {mountTTL: time.Hour, mountMax: 10 * time.Hour, want: time.Hour},
+		"what the renewal asks for":            {terms: Terms{TTL: time.Minute}, increment: 2 * time.Hour, mountTTL: time.Hour, mountMax: 10 * time.Hour, want: 2 * time.Hour},
+		"its maximum":                          {terms: Terms{TTL: 5 * time.Hour, MaxTTL: 3 * time.Hour}, mountTTL: time.Hour, mountMax: 10 * time.Hour, want: 2 * time.Hour},
+		"the mount's maximum":                  {terms: Terms{TTL: 9 * time.Hour}, mountTTL: time.Hour, mountMax: 4 * time.Hour, want: 3 * time.Hour},
+		"a maximum that could not be asked":    {terms: Terms{TTL: 9 * time.Hour}, mountTTL: time.Hour, want: 9 * time.Hour},
+		"its maximum, the mount's unknown":     {terms: Terms{TTL: 9 * time.Hour, MaxTTL: 3 * time.Hour}, want: 2 * time.Hour},
+		"nothing could be asked":               {want: countUnknown},
+		"nothing but the maximum of the mount": {mountMax: 10 * time.Hour, want: 9 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := testEngine(newFake(), new(logical.InmemStorage))
+			e.DefaultLeaseTTL = func() time.Duration { return tt.mountTTL }
+			e.MaxLeaseTTL = func() time.Duration { return tt.mountMax }
+			if got := e.countsUntil(now, issued, tt.increment, tt.terms); !got.Equal(now.Add(tt.want + countGrace)) {
+				t.Errorf("counts for %s, want %s and the grace", got.Sub(now), tt.want)
+			}
+		})
+	}
+}
+
+// A renewal extends the count, never beyond what is stored, and counts nothing that
+// was revoked.
 func TestRecount(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		e, storage := onRevoke(t, f)
-		writeRole(t, e, storage, "a", RolePatch{MaxTTL: ptr(2 * time.Hour)})
+		writeRole(t, e, storage, "a", RolePatch{TTL: ptr(2 * time.Hour)})
+		renew := func(l Issued, at time.Time) error {
+			_, err := e.RenewLease(t.Context(), l.Lease, Renewal{Issued: at, Was: l.Terms})
+			return err
+		}
 		at := time.Now()
 		l := creds(t, e, storage, "a")
-		writeRole(t, e, storage, "a", RolePatch{MaxTTL: ptr(6 * time.Hour)})
 		time.Sleep(time.Hour)
 		storage.FailPut(true)
-		if _, err := e.RenewLease(t.Context(), storage, l.Lease, at, l.Terms); err == nil {
+		if renew(l, at) == nil {
 			t.Error("renewed beyond what is counted")
 		}
 		storage.FailPut(false)
-		if _, err := e.RenewLease(t.Context(), storage, l.Lease, at, l.Terms); err != nil {
+		if err := renew(l, at); err != nil {
 			t.Error(err)
 		}
-		writeRole(t, e, storage, "a", RolePatch{MaxTTL: ptr(2 * time.Hour)}) // a shorter one takes nothing back
-		if _, err := e.RenewLease(t.Context(), storage, l.Lease, at, l.Terms); err != nil {
+		writeRole(t, e, storage, "a", RolePatch{TTL: ptr(time.Minute)}) // a shorter one takes nothing back
+		if err := renew(l, at); err != nil {
 			t.Error(err)
 		}
-		ticks(t, e, storage, 6*time.Hour-time.Minute)
+		ticks(t, e, storage, 2*time.Hour)
 		if counted(t, storage) != 1 || f.changed() != 0 {
-			t.Error("reaped at the old maximum")
+			t.Error("reaped at its old end")
 		}
-		ticks(t, e, storage, time.Hour)
+		ticks(t, e, storage, countGrace+time.Minute)
 		if counted(t, storage) != 0 || f.changed() != 1 {
-			t.Error("not reaped at the new one")
+			t.Error("not reaped at its new end")
 		}
 
-		writeRole(t, e, storage, "a", RolePatch{MaxTTL: ptr(2 * time.Hour)})
 		l = creds(t, e, storage, "a")
-		writeRole(t, e, storage, "a", RolePatch{MaxTTL: ptr(6 * time.Hour)})
+		time.Sleep(time.Minute)
 		f.whenever(func(op string) {
 			if op == "UserGetAPIKey" { // of the renewal
 				f.whenever(nil)
-				if err := storage.Delete(t.Context(), holdersPrefix(l.Lease)+l.Lease.ID); err != nil {
+				if err := storage.Delete(t.Context(), leasePrefix+leasePath(l.Lease)); err != nil {
 					t.Error(err)
 				}
 			}
 		})
-		if _, err := e.RenewLease(t.Context(), storage, l.Lease, time.Now(), l.Terms); err != nil {
+		if err := renew(l, time.Now()); err != nil {
 			t.Error(err)
 		}
 		if counted(t, storage) != 0 {
@@ -468,8 +494,9 @@ func TestCountEndsWithTheRotation(t *testing.T) {
 		if !about(l.Terms.MaxTTL, 20*time.Hour) {
 			t.Errorf("%+v", l.Terms)
 		}
-		ticks(t, e, storage, 22*time.Hour) // the rotation, then the reaper
-		if f.changed() != 1 || counted(t, storage) != 0 {
+		ticks(t, e, storage, 22*time.Hour) // the rotation, then the end of the count
+		// Its end may come a little before the rotation, and then that one too.
+		if f.key(5001) == l.APIKey || f.changed() > 2 || counted(t, storage) != 0 {
 			t.Errorf("%d changes, %d counted", f.changed(), counted(t, storage))
 		}
 		e.Close()

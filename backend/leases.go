@@ -8,8 +8,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/hashicorp/vault/sdk/logical"
-
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
@@ -74,50 +72,69 @@ func firstSet(durations ...time.Duration) time.Duration {
 
 // IssueKey reads the user's key for a lease; ttl is what the request asked for, 0
 // for none.
-func (e *Engine) IssueKey(ctx context.Context, storage logical.Storage, userID int32, ttl time.Duration) (Issued, error) {
-	return e.issue(ctx, storage, Role{UserID: userID}, Lease{UserID: userID, TTL: ttl})
+func (e *Engine) IssueKey(ctx context.Context, userID int32, ttl time.Duration) (Issued, error) {
+	return e.issue(ctx, Role{UserID: userID}, Lease{UserID: userID, TTL: ttl}, (*keys).get)
 }
 
 // IssueCreds reads the key of the role's user for a lease under the role's rules.
-func (e *Engine) IssueCreds(ctx context.Context, storage logical.Storage, name string, ttl time.Duration) (Issued, error) {
-	r, err := e.role(ctx, storage, name)
+func (e *Engine) IssueCreds(ctx context.Context, name string, ttl time.Duration) (Issued, error) {
+	r, err := e.ReadRole(ctx, name)
 	if err != nil {
 		return Issued{}, err
 	}
 	lease := Lease{UserID: r.UserID, TTL: ttl, Role: name, Counted: r.RotateOnRevoke}
 	if !lease.Counted {
-		return e.issue(ctx, storage, r, lease)
+		return e.issue(ctx, r, lease, (*keys).get)
 	}
-	if err := e.refuseOwnUser(ctx, storage, r.UserID); err != nil {
+	if err := e.refuseOwnUser(ctx, r.UserID); err != nil {
 		return Issued{}, err
 	}
-	unlock, err := e.users.lock(ctx, r.UserID)
-	if err != nil {
-		return Issued{}, err
-	}
-	defer unlock()
-	issued, err := e.issue(ctx, storage, r, lease)
-	if err != nil {
-		return Issued{}, err
-	}
-	return issued, e.count(ctx, storage, issued)
+	return e.issueCounted(ctx, r, lease)
 }
 
-func (e *Engine) issue(ctx context.Context, storage logical.Storage, r Role, lease Lease) (Issued, error) {
-	issued := Issued{Lease: lease}
-	err := e.withAccount(ctx, storage, func(a *account) (err error) {
-		get := a.keys.get
-		if lease.Counted {
-			get = a.keys.fetch // the count is kept by key: it has to be the one of now
+// issueCounted counts the lease of a key that is the user's at that moment: where it
+// was replaced while it was read, it is read again.
+func (e *Engine) issueCounted(ctx context.Context, r Role, lease Lease) (Issued, error) {
+	for {
+		generation, err := e.users.settled(ctx, r.UserID)
+		if err != nil {
+			return Issued{}, err
 		}
-		issued.APIKey, err = get(ctx, r.UserID)
+		issued, err := e.issue(ctx, r, lease, (*keys).fetch) // not from memory: the count is kept by key
+		if err != nil {
+			return Issued{}, err
+		}
+		counted, err := e.countIn(ctx, generation, issued)
+		if counted || err != nil {
+			return issued, err
+		}
+	}
+}
+
+// countIn counts the lease, unless the user's key was or is being replaced since.
+func (e *Engine) countIn(ctx context.Context, generation int, issued Issued) (counted bool, err error) {
+	done, err := e.users.count(ctx, issued.Lease.UserID)
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	if now, _ := e.users.state(issued.Lease.UserID); now != generation {
+		return false, nil
+	}
+	return true, e.count(ctx, issued)
+}
+
+func (e *Engine) issue(ctx context.Context, r Role, lease Lease, read func(*keys, context.Context, int32) (string, error)) (Issued, error) {
+	issued := Issued{Lease: lease}
+	err := e.withAccount(ctx, func(a *account) (err error) {
+		issued.APIKey, err = read(a.keys, ctx, r.UserID)
 		issued.Terms = a.config.terms(r, lease.TTL, e.Clock.Now(), 0)
 		return err
 	})
 	if err != nil {
 		return Issued{}, err
 	}
-	if issued.Lease.Fingerprint, err = e.fingerprint(ctx, storage, issued.APIKey); err != nil {
+	if issued.Lease.Fingerprint, err = e.store.fingerprint(ctx, issued.APIKey); err != nil {
 		return Issued{}, err
 	}
 	if issued.Lease.ID, err = e.newLeaseID(); err != nil {
@@ -134,40 +151,47 @@ func (e *Engine) newLeaseID() (string, error) {
 	return hex.EncodeToString(id), nil
 }
 
+// Renewal is what Vault says of a lease that is to be renewed.
+type Renewal struct {
+	Issued    time.Time
+	Increment time.Duration // what the client asks for; 0 for nothing
+	Was       Terms         // the terms it has had
+}
+
 // RenewLease gives the terms to go on with, if the leased key is still the user's
 // key. Only a definite answer refuses: where ECGrid gives none, the application
-// keeps the key it has, and a warning says why. Issued is when the lease began, was
-// the terms it has had; where there is no config any more it keeps those.
-func (e *Engine) RenewLease(ctx context.Context, storage logical.Storage, lease Lease, issued time.Time, was Terms) (Terms, error) {
-	r, err := e.roleOf(ctx, storage, lease)
+// keeps the key it has, and a warning says why. Where there is no config any more
+// the lease keeps its terms.
+func (e *Engine) RenewLease(ctx context.Context, lease Lease, renewal Renewal) (Terms, error) {
+	r, err := e.roleOf(ctx, lease)
 	if err != nil {
 		return Terms{}, err
 	}
-	terms := was
-	if c := e.currentConfig(ctx, storage); c != nil {
-		now := e.Clock.Now()
-		terms = c.terms(r, lease.TTL, now, now.Sub(issued))
+	terms := renewal.Was
+	now := e.Clock.Now()
+	if c := e.currentConfig(ctx); c != nil {
+		terms = c.terms(r, lease.TTL, now, now.Sub(renewal.Issued))
 	}
-	err = e.stillTheKey(ctx, storage, lease)
+	err = e.stillTheKey(ctx, lease)
 	switch {
-	case isAny(err, definite):
+	case meaningOf(err).endsLease:
 		return Terms{}, err
 	case err != nil:
 		e.Logger.Warn("a lease was renewed unchecked", "user_id", lease.UserID, "error", err)
 		terms.Warnings = append(terms.Warnings, "renewed without an answer from ECGrid whether the key is still valid: "+describe(err))
 	}
 	if lease.Counted {
-		return terms, e.recount(ctx, storage, lease, issued, terms)
+		return terms, e.recount(ctx, lease, e.countsUntil(e.Clock.Now(), renewal.Issued, renewal.Increment, terms))
 	}
 	return terms, nil
 }
 
 // currentConfig is the config in use, else the stored one, else nil.
-func (e *Engine) currentConfig(ctx context.Context, storage logical.Storage) *Config {
-	if a := e.live.Load(); a != nil {
+func (e *Engine) currentConfig(ctx context.Context) *Config {
+	if a, _ := e.accounts.now(); a != nil {
 		return &a.config
 	}
-	c, err := e.ReadConfig(ctx, storage)
+	c, err := e.store.config(ctx)
 	if err != nil {
 		e.Logger.Warn("a lease keeps its terms, since the config could not be read", "error", err)
 	}
@@ -176,11 +200,11 @@ func (e *Engine) currentConfig(ctx context.Context, storage logical.Storage) *Co
 
 // roleOf is the role of a lease, the zero Role for one of keys/. The lease of a
 // role that is gone or has another user now is not renewed.
-func (e *Engine) roleOf(ctx context.Context, storage logical.Storage, lease Lease) (Role, error) {
+func (e *Engine) roleOf(ctx context.Context, lease Lease) (Role, error) {
 	if lease.Role == "" {
 		return Role{}, nil
 	}
-	r, err := e.role(ctx, storage, lease.Role)
+	r, err := e.ReadRole(ctx, lease.Role)
 	if err != nil {
 		return Role{}, err
 	}
@@ -191,13 +215,13 @@ func (e *Engine) roleOf(ctx context.Context, storage logical.Storage, lease Leas
 }
 
 // stillTheKey asks ECGrid whether the leased key is still the user's key.
-func (e *Engine) stillTheKey(ctx context.Context, storage logical.Storage, lease Lease) error {
-	return e.withAccount(ctx, storage, func(a *account) error {
+func (e *Engine) stillTheKey(ctx context.Context, lease Lease) error {
+	return e.withAccount(ctx, func(a *account) error {
 		key, err := a.keys.fetch(ctx, lease.UserID)
 		if err != nil {
 			return err
 		}
-		fingerprint, err := e.fingerprint(ctx, storage, key)
+		fingerprint, err := e.store.fingerprint(ctx, key)
 		if err != nil {
 			return err
 		}
@@ -208,46 +232,41 @@ func (e *Engine) stillTheKey(ctx context.Context, storage logical.Storage, lease
 	})
 }
 
-// definite are the answers that say that the leased key is of no use any more.
-var definite = []error{
-	ErrKeyReplaced,
-	ErrNoKey,
-	ecgrid.ErrNotFound,
-	ecgrid.ErrAccessDenied,
-	ecgrid.ErrAuthentication,
-}
-
 // RevokeLease ends a lease. ECGrid cannot take a key back from one holder: it lives
-// on, unless this was the last counted lease of it; then it is replaced. While the
-// mount is being removed nothing is: that must not be held up.
-func (e *Engine) RevokeLease(ctx context.Context, storage logical.Storage, lease Lease) error {
+// on, unless this was the last counted lease of it; then it is replaced, and until
+// that is done Vault's next try has to find the lease counted. While the mount is
+// being removed or moved nothing is replaced: that must not be held up.
+func (e *Engine) RevokeLease(ctx context.Context, lease Lease) error {
 	if !lease.Counted {
 		return nil
 	}
-	unlock, err := e.users.lock(ctx, lease.UserID)
-	if err != nil {
+	last, err := e.uncount(ctx, lease)
+	if err != nil || !last {
 		return err
 	}
-	defer unlock()
 	ctx = context.WithoutCancel(ctx)
-	last, err := e.isLast(ctx, storage, lease)
-	if err != nil {
+	if e.Tainted() {
+		return e.postpone(ctx, lease)
+	}
+	if err := e.endKey(ctx, lease); err != nil {
 		return err
 	}
-	if last && !e.Tainted() {
-		if err := e.endKey(ctx, storage, lease); err != nil {
-			return err
-		}
-	}
-	// Only now: until the key is dead, Vault's next try has to find the lease.
-	return e.uncount(ctx, storage, lease)
+	return e.store.deleteCount(ctx, lease)
 }
 
 // endKey replaces the leased key if it is still the user's key. What cannot be
 // replaced any more does not keep a lease from ending.
-func (e *Engine) endKey(ctx context.Context, storage logical.Storage, lease Lease) error {
-	_, err := e.replaceKey(ctx, storage, lease.UserID, func(fingerprint string) (bool, error) {
-		return isFingerprintOf(fingerprint, lease.Fingerprint), nil
+func (e *Engine) endKey(ctx context.Context, lease Lease) error {
+	_, err := e.replaceKey(ctx, lease.UserID, func(fingerprint string) (bool, error) {
+		if !isFingerprintOf(fingerprint, lease.Fingerprint) {
+			return false, nil
+		}
+		done, err := e.users.count(ctx, lease.UserID)
+		if err != nil {
+			return false, err
+		}
+		defer done()
+		return e.isLast(ctx, lease) // from here on no read counts this key
 	})
 	switch {
 	case errors.Is(err, ecgrid.ErrNotFound):

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"vault-plugin-ecgrid/backend/session"
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
@@ -59,13 +60,13 @@ func TestRenewLease(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake()
-				e, storage := configured(t, f, func(c *Config) { c.TTL, c.MaxTTL = time.Hour, 2*time.Hour })
-				issued, err := e.IssueKey(t.Context(), storage, 5001, 30*time.Minute)
+				e, _ := configured(t, f, func(c *Config) { c.TTL, c.MaxTTL = time.Hour, 2*time.Hour })
+				issued, err := e.IssueKey(t.Context(), 5001, 30*time.Minute)
 				if err != nil {
 					t.Fatal(err)
 				}
 				tt.change(f)
-				terms, err := e.RenewLease(t.Context(), storage, issued.Lease, time.Now(), issued.Terms)
+				terms, err := e.RenewLease(t.Context(), issued.Lease, Renewal{Issued: time.Now(), Was: issued.Terms})
 				if !errors.Is(err, tt.want) {
 					t.Errorf("got %v, want %v", err, tt.want)
 				}
@@ -75,7 +76,7 @@ func TestRenewLease(t *testing.T) {
 				if tt.want == nil && (terms.TTL != 30*time.Minute || terms.MaxTTL != 2*time.Hour) {
 					t.Errorf("renewed for %s of %s", terms.TTL, terms.MaxTTL)
 				}
-				if err := e.RevokeLease(t.Context(), storage, issued.Lease); err != nil {
+				if err := e.RevokeLease(t.Context(), issued.Lease); err != nil {
 					t.Errorf("revoke: %v", err)
 				}
 				f.failWith("Login", nil)
@@ -89,20 +90,20 @@ func TestRenewWithoutConfig(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
-		e, storage := configured(t, f)
-		issued, err := e.IssueKey(t.Context(), storage, 5001, 0)
+		e, _ := configured(t, f)
+		issued, err := e.IssueKey(t.Context(), 5001, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := e.DeleteConfig(t.Context(), storage, noManager{}); err != nil {
+		if err := e.DeleteConfig(t.Context(), noManager{}); err != nil {
 			t.Fatal(err)
 		}
 		was := Terms{TTL: 30 * time.Second, MaxTTL: 5 * time.Minute}
-		terms, err := e.RenewLease(t.Context(), storage, issued.Lease, time.Now(), was)
+		terms, err := e.RenewLease(t.Context(), issued.Lease, Renewal{Issued: time.Now(), Was: was})
 		if err != nil || len(terms.Warnings) == 0 || terms.TTL != was.TTL || terms.MaxTTL != was.MaxTTL {
 			t.Errorf("renewed for %s of %s, %v", terms.TTL, terms.MaxTTL, err)
 		}
-		if err := e.RevokeLease(t.Context(), storage, issued.Lease); err != nil {
+		if err := e.RevokeLease(t.Context(), issued.Lease); err != nil {
 			t.Errorf("revoke: %v", err)
 		}
 	})
@@ -114,12 +115,12 @@ func TestFingerprint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		e, storage := configured(t, f)
-		first, err := e.IssueKey(t.Context(), storage, 5001, 0)
+		first, err := e.IssueKey(t.Context(), 5001, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		e.Close()
-		second, err := testEngine(f).IssueKey(t.Context(), storage, 5001, 0)
+		second, err := testEngine(f, storage).IssueKey(t.Context(), 5001, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,8 +130,8 @@ func TestFingerprint(t *testing.T) {
 		if strings.Contains(first.Lease.Fingerprint, first.APIKey) {
 			t.Error("the fingerprint shows the key")
 		}
-		other, otherStorage := configured(t, f)
-		third, err := other.IssueKey(t.Context(), otherStorage, 5001, 0)
+		other, _ := configured(t, f)
+		third, err := other.IssueKey(t.Context(), 5001, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,8 +149,8 @@ func TestDescribe(t *testing.T) {
 	for err, want := range map[error]int{
 		Invalid("x"):             http.StatusBadRequest,
 		ErrNotConfigured:         http.StatusBadRequest,
-		ErrLoginRefused:          http.StatusBadRequest,
-		ErrLoginPaused:           http.StatusServiceUnavailable,
+		session.ErrRefused:       http.StatusBadRequest,
+		session.ErrPaused:        http.StatusServiceUnavailable,
 		ErrKeyReplaced:           http.StatusBadRequest,
 		ErrNoKey:                 http.StatusNotFound,
 		ErrClosed:                http.StatusServiceUnavailable,

@@ -91,7 +91,7 @@ func TestScheduledRoleRotation(t *testing.T) {
 		}},
 		"rotated by hand, it counts from then": {hourly, func(v env) {
 			time.Sleep(50 * time.Minute)
-			if _, err := v.e.RotateRole(v.Context(), v.storage, "a"); err != nil {
+			if _, err := v.e.RotateRole(v.Context(), "a"); err != nil {
 				v.Error(err)
 			}
 			ticks(v.T, v.e, v.storage, 55*time.Minute)
@@ -106,13 +106,13 @@ func TestScheduledRoleRotation(t *testing.T) {
 			})
 			atOnce(2, func(i int) {
 				if i == 0 {
-					if _, err := v.e.RotateRole(v.Context(), v.storage, "a"); err != nil {
+					if _, err := v.e.RotateRole(v.Context(), "a"); err != nil {
 						v.Error(err)
 					}
 					return
 				}
 				time.Sleep(500 * time.Millisecond)
-				v.e.Tick(v.Context(), v.storage)
+				v.e.Tick(v.Context())
 			})
 			changes(v, 1)
 			if r := role(v); r.Last.IsZero() || r.LastError != "" {
@@ -147,7 +147,7 @@ func TestScheduledRoleRotation(t *testing.T) {
 		}},
 		"killed after it was done": {hourly, func(v env) {
 			b := newTrouble(1, true, nil)
-			e, storage := start(v.f, v.storage, func(s step) error {
+			e, _ := start(v.f, v.storage, func(s step) error {
 				if s == (step{op: "GenerateAPIKey", ecgrid: true, done: true}) || b.broken != nil {
 					return b.at(s)
 				}
@@ -155,14 +155,14 @@ func TestScheduledRoleRotation(t *testing.T) {
 			})
 			time.Sleep(70 * time.Minute)
 			ended := make(chan struct{})
-			b.run(func() { defer close(ended); e.Tick(context.Background(), storage) })
+			b.run(func() { defer close(ended); e.Tick(context.Background()) })
 			changes(v, 1)
 			if !role(v).Last.IsZero() {
 				v.Error("it was noted")
 			}
 			ticks(v.T, v.e, v.storage, 10*time.Minute)
 			changes(v, 1)
-			if r := readRole(v.T, v.e, v.storage, "a"); r.Rotation.Last.IsZero() || r.Rotating != "" {
+			if r := readRole(v.T, v.e, v.storage, "a"); r.Rotation.Last.IsZero() || r.Rotating != (Rotating{}) {
 				v.Errorf("%+v", r)
 			}
 			ticks(v.T, v.e, v.storage, time.Hour)
@@ -193,12 +193,12 @@ func TestScheduledRoleRotation(t *testing.T) {
 		"role deleted meanwhile": {hourly, func(v env) {
 			v.f.whenever(func(op string) {
 				if op == "UserGetAPIKey" {
-					_ = v.e.DeleteRole(context.Background(), v.storage, "a")
+					_ = v.e.DeleteRole(context.Background(), "a")
 				}
 			})
 			ticks(v.T, v.e, v.storage, 2*time.Hour)
 			changes(v, 0)
-			if r, _ := v.e.ReadRole(v.Context(), v.storage, "a"); r != nil {
+			if rolePresent(v.T, v.e, "a") {
 				v.Error("it is back")
 			}
 		}},
@@ -217,12 +217,12 @@ func TestScheduledRoleRotation(t *testing.T) {
 		"role deleted while the key is made": {hourly, func(v env) {
 			v.f.whenever(func(op string) {
 				if op == "GenerateAPIKey" {
-					_ = v.e.DeleteRole(context.Background(), v.storage, "a")
+					_ = v.e.DeleteRole(context.Background(), "a")
 				}
 			})
 			ticks(v.T, v.e, v.storage, 3*time.Hour)
 			changes(v, 1)
-			if r, _ := v.e.ReadRole(v.Context(), v.storage, "a"); r != nil {
+			if rolePresent(v.T, v.e, "a") {
 				v.Error("it is back")
 			}
 		}},
@@ -240,12 +240,12 @@ func TestScheduledRoleRotation(t *testing.T) {
 		"leases end with it": {hourly, func(v env) {
 			time.Sleep(20 * time.Minute)
 			at := time.Now()
-			issued, err := v.e.IssueCreds(v.Context(), v.storage, "a", 8*time.Hour)
+			issued, err := v.e.IssueCreds(v.Context(), "a", 8*time.Hour)
 			if err != nil || !about(issued.Terms.TTL, 40*time.Minute) || !about(issued.Terms.MaxTTL, 40*time.Minute) {
 				v.Errorf("%+v, %v", issued.Terms, err)
 			}
 			time.Sleep(30 * time.Minute)
-			terms, err := v.e.RenewLease(v.Context(), v.storage, issued.Lease, at, issued.Terms)
+			terms, err := v.e.RenewLease(v.Context(), issued.Lease, Renewal{Issued: at, Was: issued.Terms})
 			if err != nil || !about(terms.TTL, 10*time.Minute) || !about(terms.MaxTTL, 40*time.Minute) {
 				v.Errorf("%+v, %v", terms, err)
 			}
@@ -253,9 +253,9 @@ func TestScheduledRoleRotation(t *testing.T) {
 			if l := creds(v.T, v.e, v.storage, "a"); l.Terms.MaxTTL != time.Minute {
 				v.Errorf("%+v", l.Terms)
 			}
-			v.e.Tick(v.Context(), v.storage)
+			v.e.Tick(v.Context())
 			changes(v, 1)
-			if _, err := v.e.RenewLease(v.Context(), v.storage, issued.Lease, at, issued.Terms); !errors.Is(err, ErrKeyReplaced) {
+			if _, err := v.e.RenewLease(v.Context(), issued.Lease, Renewal{Issued: at, Was: issued.Terms}); !errors.Is(err, ErrKeyReplaced) {
 				v.Errorf("got %v", err)
 			}
 		}},
@@ -300,7 +300,7 @@ func TestHopelessRound(t *testing.T) {
 				}
 				f.failWith(tt.op, tt.kind)
 				time.Sleep(2 * time.Hour)
-				e.Tick(t.Context(), storage)
+				e.Tick(t.Context())
 				failed := 0
 				for name := range names {
 					if readRole(t, e, storage, name).Rotation.LastError != "" {
@@ -344,19 +344,19 @@ func breakTick(t *testing.T, b *trouble) (over bool) {
 	first, raw := configured(t, f)
 	writeRole(t, first, raw, "a", RolePatch{Schedule: SchedulePatch{Period: ptr(100 * time.Hour)}})
 	time.Sleep(101 * time.Hour)
-	e, storage := start(f, raw, b.at)
+	broken, _ := start(f, raw, b.at)
+	e := broken
 	ended := make(chan struct{})
-	b.run(func() { defer close(ended); e.Tick(context.Background(), storage) })
+	b.run(func() { defer close(ended); broken.Tick(context.Background()) })
 	over = b.over()
 	if b.kill && !over {
-		dead := e
-		defer func() { close(b.buried); <-ended; dead.Close() }()
+		defer func() { close(b.buried); <-ended; broken.Close() }()
 		time.Sleep(time.Second)
-		e = testEngine(f)
+		e = testEngine(f, raw)
 	}
 	ticks(t, e, raw, 10*time.Minute)
 	r := readRole(t, e, raw, "a")
-	if f.changed() != 1 || r.Rotation.Last.IsZero() || r.Rotation.LastError != "" || r.Rotating != "" {
+	if f.changed() != 1 || r.Rotation.Last.IsZero() || r.Rotation.LastError != "" || r.Rotating != (Rotating{}) {
 		t.Errorf("broken at step %d, %+v: %d changes, %+v", b.nth, b.broken, f.changed(), r)
 	}
 	e.Close()
@@ -374,13 +374,13 @@ func TestTickWithoutStorage(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake()
 				e, storage := configured(t, f)
-				if err := e.WriteConfig(t.Context(), storage, ConfigPatch{Schedule: SchedulePatch{Period: ptr(time.Hour)}}, noManager{}); err != nil {
+				if err := e.WriteConfig(t.Context(), ConfigPatch{Schedule: SchedulePatch{Period: ptr(time.Hour)}}, noManager{}); err != nil {
 					t.Fatal(err)
 				}
 				writeRole(t, e, storage, "a", RolePatch{Schedule: SchedulePatch{Period: ptr(time.Hour)}})
 				time.Sleep(2 * time.Hour)
 				fail(storage, true)
-				e.Tick(t.Context(), storage)
+				e.Tick(t.Context())
 				if f.changed() != 0 {
 					t.Errorf("%d changes", f.changed())
 				}

@@ -28,9 +28,7 @@ type step struct {
 // start gives a new process of the mount in storage.
 func start(f *fakeECGrid, storage logical.Storage, at func(step) error) (*Engine, *process) {
 	p := &process{Storage: storage, Client: f, at: at}
-	e := testEngine(f)
-	e.Connect = func(ecgrid.Endpoint) (ecgrid.Client, error) { return p, nil }
-	return e, p
+	return testEngineAt(f, p, func(ecgrid.Endpoint) (ecgrid.Client, error) { return p, nil }), p
 }
 
 func stepped[T any](p *process, s step, do func() (T, error)) (T, error) {
@@ -100,6 +98,7 @@ type trouble struct {
 
 	mu     sync.Mutex
 	count  int
+	sent   bool          // a change of the password was
 	broken *step         // which it was
 	dead   chan struct{} // closed when the process is killed
 	buried chan struct{} // then what was killed may end
@@ -112,6 +111,7 @@ func newTrouble(nth int, kill bool, kind error) *trouble {
 func (b *trouble) at(s step) error {
 	b.mu.Lock()
 	b.count++
+	b.sent = b.sent || s.op == "ChangePassword"
 	if b.count == b.nth {
 		b.broken = &s
 		if b.kill {
@@ -147,6 +147,13 @@ func (b *trouble) run(do func()) {
 	case <-ended:
 	case <-b.dead:
 	}
+}
+
+// wasSent tells whether a change of the password was ordered.
+func (b *trouble) wasSent() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.sent
 }
 
 func (b *trouble) isDead() bool {

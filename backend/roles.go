@@ -2,15 +2,10 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"time"
-
-	"github.com/hashicorp/vault/sdk/logical"
 )
-
-// roleStoragePrefix is where roles are stored, by name.
-const roleStoragePrefix = "roles/"
 
 // Role is a team's name for one user's key, with its own lease and rotation rules.
 type Role struct {
@@ -22,9 +17,14 @@ type Role struct {
 	Schedule       Schedule      `json:"schedule,omitzero"`
 	Rotation       Rotation      `json:"rotation,omitzero"`
 
-	// Rotating is the fingerprint of the key that a scheduled rotation is about to
-	// replace: after a crash it tells whether that was done.
-	Rotating string `json:"rotating,omitempty"`
+	Rotating Rotating `json:"rotating,omitzero"`
+}
+
+// Rotating is a scheduled rotation that was begun: after a crash it tells whether
+// that was done.
+type Rotating struct {
+	Fingerprint string    `json:"fingerprint,omitempty"` // of the key that was to be replaced
+	Due         time.Time `json:"due,omitzero"`          // which rotation it is: Rotation.Next of then
 }
 
 // rotates tells whether the role makes the engine replace its user's key.
@@ -61,34 +61,18 @@ func (p RolePatch) apply(old *Role, now time.Time, fraction float64) (Role, erro
 	}
 	otherUser := old != nil && old.UserID != r.UserID
 	if otherUser {
-		r.Rotation, r.Rotating = Rotation{}, ""
+		r.Rotation = Rotation{}
 	}
 	if schedule != r.Schedule || otherUser {
-		r.Schedule = schedule
+		r.Schedule, r.Rotating = schedule, Rotating{}
 		r.Rotation = r.Rotation.replan(schedule, now, fraction)
 	}
 	return r, nil
 }
 
-// ReadRole gives the role, or nil where there is none.
-func (e *Engine) ReadRole(ctx context.Context, storage logical.Storage, name string) (*Role, error) {
-	entry, err := storage.Get(ctx, roleStoragePrefix+name)
-	if err != nil {
-		return nil, fmt.Errorf("reading role %q from storage: %w", name, err)
-	}
-	if entry == nil {
-		return nil, nil
-	}
-	r := new(Role)
-	if err := entry.DecodeJSON(r); err != nil {
-		return nil, fmt.Errorf("decoding the stored role %q: %w", name, err)
-	}
-	return r, nil
-}
-
-// role is ReadRole where the role has to be.
-func (e *Engine) role(ctx context.Context, storage logical.Storage, name string) (Role, error) {
-	r, err := e.ReadRole(ctx, storage, name)
+// ReadRole gives the role, or ErrRoleNotFound.
+func (e *Engine) ReadRole(ctx context.Context, name string) (Role, error) {
+	r, err := e.store.role(ctx, name)
 	if err != nil {
 		return Role{}, err
 	}
@@ -99,48 +83,72 @@ func (e *Engine) role(ctx context.Context, storage logical.Storage, name string)
 }
 
 // ListRoles gives the names of all roles.
-func (e *Engine) ListRoles(ctx context.Context, storage logical.Storage) ([]string, error) {
-	names, err := storage.List(ctx, roleStoragePrefix)
-	if err != nil {
-		return nil, fmt.Errorf("listing the roles in storage: %w", err)
-	}
-	slices.Sort(names)
-	return names, nil
-}
+func (e *Engine) ListRoles(ctx context.Context) ([]string, error) { return e.store.roleNames(ctx) }
 
 // WriteRole applies a patch. Whether the user exists is ECGrid's to say, when a
 // key is read; ECGrid is asked only where a role that rotates could hit the
 // config's own api_key.
-func (e *Engine) WriteRole(ctx context.Context, storage logical.Storage, name string, patch RolePatch) error {
-	return e.changeRole(ctx, storage, name, func(old *Role) (Role, error) {
-		r, err := patch.apply(old, e.Clock.Now(), e.fraction())
-		if err != nil || !r.rotates() {
-			return r, err
+func (e *Engine) WriteRole(ctx context.Context, name string, patch RolePatch) error {
+	return e.writeRole(ctx, name, patch, func(*Role) error { return nil })
+}
+
+// PatchRole is WriteRole of a role that is there.
+func (e *Engine) PatchRole(ctx context.Context, name string, patch RolePatch) error {
+	return e.writeRole(ctx, name, patch, func(old *Role) error {
+		if old == nil {
+			return fmt.Errorf("role %q: %w", name, ErrRoleNotFound)
 		}
-		return r, e.refuseOwnUser(ctx, storage, r.UserID)
+		return nil
 	})
 }
 
-// DeleteRole deletes a role. Its leases can still be revoked, and rotate on
-// revoke if they were issued so.
-func (e *Engine) DeleteRole(ctx context.Context, storage logical.Storage, name string) error {
-	if err := e.rolesLock.Acquire(ctx, 1); err != nil {
-		return err
+// writeRole asks ECGrid before it takes the lock, and again where the role has
+// become another meanwhile.
+func (e *Engine) writeRole(ctx context.Context, name string, patch RolePatch, allow func(old *Role) error) error {
+	var asked int32
+	for {
+		var ask int32
+		err := e.changeRole(ctx, name, func(old *Role) (Role, error) {
+			if err := allow(old); err != nil {
+				return Role{}, err
+			}
+			r, err := patch.apply(old, e.Clock.Now(), e.fraction())
+			if err == nil && r.rotates() && r.UserID != asked {
+				ask, err = r.UserID, errAskFirst
+			}
+			return r, err
+		})
+		if !errors.Is(err, errAskFirst) {
+			return err
+		}
+		if err := e.refuseOwnUser(ctx, ask); err != nil {
+			return err
+		}
+		asked = ask
 	}
-	defer e.rolesLock.Release(1)
-	if err := storage.Delete(ctx, roleStoragePrefix+name); err != nil {
-		return fmt.Errorf("deleting role %q from storage: %w", name, err)
-	}
-	return nil
 }
 
-// changeRole reads, changes and stores a role under the roles' lock.
-func (e *Engine) changeRole(ctx context.Context, storage logical.Storage, name string, change func(*Role) (Role, error)) error {
+// errAskFirst: it is to be asked about that user, and not under the lock.
+var errAskFirst = errors.New("ECGrid has to be asked first")
+
+// DeleteRole deletes a role. Its leases can still be revoked, and rotate on
+// revoke if they were issued so.
+func (e *Engine) DeleteRole(ctx context.Context, name string) error {
 	if err := e.rolesLock.Acquire(ctx, 1); err != nil {
 		return err
 	}
 	defer e.rolesLock.Release(1)
-	old, err := e.ReadRole(ctx, storage, name)
+	return e.store.deleteRole(ctx, name)
+}
+
+// changeRole reads, changes and stores a role under the roles' lock. Change must not
+// call ECGrid.
+func (e *Engine) changeRole(ctx context.Context, name string, change func(*Role) (Role, error)) error {
+	if err := e.rolesLock.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer e.rolesLock.Release(1)
+	old, err := e.store.role(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -148,12 +156,5 @@ func (e *Engine) changeRole(ctx context.Context, storage logical.Storage, name s
 	if err != nil {
 		return err
 	}
-	entry, err := logical.StorageEntryJSON(roleStoragePrefix+name, r)
-	if err != nil {
-		return fmt.Errorf("encoding role %q: %w", name, err)
-	}
-	if err := storage.Put(ctx, entry); err != nil {
-		return fmt.Errorf("storing role %q: %w", name, err)
-	}
-	return nil
+	return e.store.putRole(ctx, name, r)
 }

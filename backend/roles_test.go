@@ -21,7 +21,7 @@ func TestRolePatch(t *testing.T) {
 	old := Role{
 		UserID: 5001, Description: "d", TTL: time.Minute, MaxTTL: time.Hour, RotateOnRevoke: true, Schedule: hourly,
 		Rotation: Rotation{Last: clock(11, 30, 0), Next: clock(12, 30, 0), NotBefore: clock(12, 31, 0), LastError: "x", Failures: 1},
-		Rotating: "fingerprint",
+		Rotating: Rotating{Fingerprint: "fingerprint", Due: clock(12, 30, 0)},
 	}
 	with := func(change func(*Role)) *Role {
 		r := old
@@ -48,15 +48,21 @@ func TestRolePatch(t *testing.T) {
 		"ttl without max_ttl":      {&old, RolePatch{TTL: ptr(2 * time.Hour), MaxTTL: ptr(time.Duration(0))}, with(func(r *Role) { r.TTL, r.MaxTTL = 2*time.Hour, 0 })},
 		"ttl cleared":              {&old, RolePatch{TTL: ptr(time.Duration(0))}, with(func(r *Role) { r.TTL = 0 })},
 		"a schedule that is none":  {&old, RolePatch{Schedule: SchedulePatch{Period: ptr(time.Second)}}, nil},
-		"a longer period":          {&old, RolePatch{Schedule: SchedulePatch{Period: ptr(2 * time.Hour)}}, with(func(r *Role) { r.Schedule.Period, r.Rotation = 2*time.Hour, replanned(r, clock(13, 30, 0)) })},
-		"a shorter period, due":    {&old, RolePatch{Schedule: SchedulePatch{Period: ptr(time.Minute)}}, with(func(r *Role) { r.Schedule.Period, r.Rotation = time.Minute, replanned(r, clock(11, 31, 0)) })},
-		"to a schedule":            {&old, RolePatch{Schedule: SchedulePatch{Period: ptr(time.Duration(0)), Cron: ptr("0 15 * * *")}}, with(func(r *Role) { r.Schedule, r.Rotation = Schedule{Cron: "0 15 * * *"}, replanned(r, clock(15, 0, 0)) })},
-		"no schedule any more": {&old, RolePatch{Schedule: SchedulePatch{Period: ptr(time.Duration(0))}}, with(func(r *Role) {
-			r.Schedule, r.Rotation.Next, r.Rotation.NotBefore = Schedule{}, time.Time{}, time.Time{}
+		"a longer period": {&old, RolePatch{Schedule: SchedulePatch{Period: ptr(2 * time.Hour)}}, with(func(r *Role) {
+			r.Rotating, r.Schedule.Period, r.Rotation = Rotating{}, 2*time.Hour, replanned(r, clock(13, 30, 0))
 		})},
-		"another user": {&old, RolePatch{UserID: ptr(int32(5002))}, with(func(r *Role) { r.UserID, r.Rotation, r.Rotating = 5002, planned(clock(13, 0, 0)), "" })},
+		"a shorter period, due": {&old, RolePatch{Schedule: SchedulePatch{Period: ptr(time.Minute)}}, with(func(r *Role) {
+			r.Rotating, r.Schedule.Period, r.Rotation = Rotating{}, time.Minute, replanned(r, clock(11, 31, 0))
+		})},
+		"to a schedule": {&old, RolePatch{Schedule: SchedulePatch{Period: ptr(time.Duration(0)), Cron: ptr("0 15 * * *")}}, with(func(r *Role) {
+			r.Rotating, r.Schedule, r.Rotation = Rotating{}, Schedule{Cron: "0 15 * * *"}, replanned(r, clock(15, 0, 0))
+		})},
+		"no schedule any more": {&old, RolePatch{Schedule: SchedulePatch{Period: ptr(time.Duration(0))}}, with(func(r *Role) {
+			r.Rotating, r.Schedule, r.Rotation.Next, r.Rotation.NotBefore = Rotating{}, Schedule{}, time.Time{}, time.Time{}
+		})},
+		"another user": {&old, RolePatch{UserID: ptr(int32(5002))}, with(func(r *Role) { r.UserID, r.Rotation, r.Rotating = 5002, planned(clock(13, 0, 0)), Rotating{} })},
 		"another user, other period": {&old, RolePatch{UserID: ptr(int32(5002)), Schedule: SchedulePatch{Period: ptr(2 * time.Hour)}}, with(func(r *Role) {
-			r.UserID, r.Schedule.Period, r.Rotation, r.Rotating = 5002, 2*time.Hour, planned(clock(14, 0, 0)), ""
+			r.UserID, r.Schedule.Period, r.Rotation, r.Rotating = 5002, 2*time.Hour, planned(clock(14, 0, 0)), Rotating{}
 		})},
 		"another user, no schedule": {&Role{UserID: 5001, Rotation: Rotation{Last: now}}, RolePatch{UserID: ptr(int32(5002))}, &Role{UserID: 5002}},
 	} {
@@ -85,18 +91,18 @@ func writeRole(t *testing.T, e *Engine, storage logical.Storage, name string, pa
 	if patch.UserID == nil {
 		patch.UserID = ptr(int32(5001))
 	}
-	if err := e.WriteRole(t.Context(), storage, name, patch); err != nil {
+	if err := e.WriteRole(t.Context(), name, patch); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func readRole(t *testing.T, e *Engine, storage logical.Storage, name string) Role {
+func readRole(t *testing.T, _ *Engine, storage logical.Storage, name string) Role {
 	t.Helper()
-	r, err := e.ReadRole(t.Context(), storage, name)
-	if err != nil || r == nil {
-		t.Fatalf("role %q: %v, %v", name, r, err)
+	r, err := testEngine(newFake(), storage).ReadRole(t.Context(), name)
+	if err != nil {
+		t.Fatalf("role %q: %v", name, err)
 	}
-	return *r
+	return r
 }
 
 func TestRoles(t *testing.T) {
@@ -104,10 +110,10 @@ func TestRoles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		e, storage := configured(t, f)
-		if r, err := e.ReadRole(t.Context(), storage, "a"); r != nil || err != nil {
-			t.Errorf("what is not there: %v, %v", r, err)
+		if _, err := e.ReadRole(t.Context(), "a"); !errors.Is(err, ErrRoleNotFound) {
+			t.Errorf("what is not there: %v", err)
 		}
-		if names, err := e.ListRoles(t.Context(), storage); len(names) != 0 || err != nil {
+		if names, err := e.ListRoles(t.Context()); len(names) != 0 || err != nil {
 			t.Errorf("nothing to list: %v, %v", names, err)
 		}
 		writeRole(t, e, storage, "b", RolePatch{})
@@ -116,22 +122,22 @@ func TestRoles(t *testing.T) {
 		if r := readRole(t, e, storage, "a"); r != (Role{UserID: 5001, TTL: time.Hour, Description: "d"}) {
 			t.Errorf("%+v", r)
 		}
-		if names, err := e.ListRoles(t.Context(), storage); !slices.Equal(names, []string{"a", "b"}) || err != nil {
+		if names, err := e.ListRoles(t.Context()); !slices.Equal(names, []string{"a", "b"}) || err != nil {
 			t.Errorf("list: %v, %v", names, err)
 		}
 		for range 2 { // deleting what is gone is no error
-			if err := e.DeleteRole(t.Context(), storage, "a"); err != nil {
+			if err := e.DeleteRole(t.Context(), "a"); err != nil {
 				t.Error(err)
 			}
 		}
-		if names, err := e.ListRoles(t.Context(), storage); !slices.Equal(names, []string{"b"}) || err != nil {
+		if names, err := e.ListRoles(t.Context()); !slices.Equal(names, []string{"b"}) || err != nil {
 			t.Errorf("list: %v, %v", names, err)
 		}
-		_, err := e.IssueCreds(t.Context(), storage, "a", 0)
+		_, err := e.IssueCreds(t.Context(), "a", 0)
 		if status, _, _ := Describe(err); !errors.Is(err, ErrRoleNotFound) || status != http.StatusNotFound {
 			t.Errorf("creds of no role: %v", err)
 		}
-		if _, err := e.RotateRole(t.Context(), storage, "a"); !errors.Is(err, ErrRoleNotFound) {
+		if _, err := e.RotateRole(t.Context(), "a"); !errors.Is(err, ErrRoleNotFound) {
 			t.Errorf("rotation of no role: %v", err)
 		}
 		if f.count("Login") != 0 {
@@ -149,13 +155,13 @@ func TestRolesWithoutStorage(t *testing.T) {
 		fail func(*logical.InmemStorage, bool) *logical.InmemStorage
 		do   func(*Engine, logical.Storage) error
 	}{
-		"write, Put":     {(*logical.InmemStorage).FailPut, func(e *Engine, s logical.Storage) error { return e.WriteRole(ctx, s, "a", patch) }},
-		"write, Get":     {(*logical.InmemStorage).FailGet, func(e *Engine, s logical.Storage) error { return e.WriteRole(ctx, s, "a", patch) }},
-		"delete, Delete": {(*logical.InmemStorage).FailDelete, func(e *Engine, s logical.Storage) error { return e.DeleteRole(ctx, s, "a") }},
-		"read, Get":      {(*logical.InmemStorage).FailGet, func(e *Engine, s logical.Storage) error { _, err := e.ReadRole(ctx, s, "a"); return err }},
-		"creds, Get":     {(*logical.InmemStorage).FailGet, func(e *Engine, s logical.Storage) error { _, err := e.IssueCreds(ctx, s, "a", 0); return err }},
-		"rotate, Get":    {(*logical.InmemStorage).FailGet, func(e *Engine, s logical.Storage) error { _, err := e.RotateRole(ctx, s, "a"); return err }},
-		"list, List":     {(*logical.InmemStorage).FailList, func(e *Engine, s logical.Storage) error { _, err := e.ListRoles(ctx, s); return err }},
+		"write, Put":     {(*logical.InmemStorage).FailPut, func(e *Engine, s logical.Storage) error { return e.WriteRole(ctx, "a", patch) }},
+		"write, Get":     {(*logical.InmemStorage).FailGet, func(e *Engine, s logical.Storage) error { return e.WriteRole(ctx, "a", patch) }},
+		"delete, Delete": {(*logical.InmemStorage).FailDelete, func(e *Engine, s logical.Storage) error { return e.DeleteRole(ctx, "a") }},
+		"read, Get":      {(*logical.InmemStorage).FailGet, func(e *Engine, s logical.Storage) error { _, err := e.ReadRole(ctx, "a"); return err }},
+		"creds, Get":     {(*logical.InmemStorage).FailGet, func(e *Engine, s logical.Storage) error { _, err := e.IssueCreds(ctx, "a", 0); return err }},
+		"rotate, Get":    {(*logical.InmemStorage).FailGet, func(e *Engine, s logical.Storage) error { _, err := e.RotateRole(ctx, "a"); return err }},
+		"list, List":     {(*logical.InmemStorage).FailList, func(e *Engine, s logical.Storage) error { _, err := e.ListRoles(ctx); return err }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -201,13 +207,13 @@ func TestRoleOfTheConfigsOwnUser(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake()
 				f.failWith("WhoAmI", tt.down)
-				e, storage := configured(t, f, withAPIKey)
-				err := e.WriteRole(t.Context(), storage, "a", tt.patch)
+				e, _ := configured(t, f, withAPIKey)
+				err := e.WriteRole(t.Context(), "a", tt.patch)
 				if !errors.Is(err, tt.want) {
 					t.Errorf("got %v, want %v", err, tt.want)
 				}
-				if r, _ := e.ReadRole(t.Context(), storage, "a"); (r != nil) != (tt.want == nil) {
-					t.Errorf("stored: %v", r)
+				if stored := rolePresent(t, e, "a"); stored != (tt.want == nil) {
+					t.Errorf("stored: %v", stored)
 				}
 				e.Close()
 			})
@@ -224,19 +230,19 @@ func TestRoleWithoutConfig(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		storage := new(logical.InmemStorage)
-		e := testEngine(f)
+		e := testEngine(f, storage)
 		writeRole(t, e, storage, "a", RolePatch{RotateOnRevoke: ptr(true)})
 		for _, err := range []error{
-			func() error { _, err := e.IssueCreds(t.Context(), storage, "a", 0); return err }(),
-			func() error { _, err := e.RotateRole(t.Context(), storage, "a"); return err }(),
-			func() error { _, err := e.RotateKey(t.Context(), storage, 5001); return err }(),
-			func() error { _, err := e.RotateRoot(t.Context(), storage); return err }(),
+			func() error { _, err := e.IssueCreds(t.Context(), "a", 0); return err }(),
+			func() error { _, err := e.RotateRole(t.Context(), "a"); return err }(),
+			func() error { _, err := e.RotateKey(t.Context(), 5001); return err }(),
+			func() error { _, err := e.RotateRoot(t.Context()); return err }(),
 		} {
 			if !errors.Is(err, ErrNotConfigured) {
 				t.Errorf("got %v", err)
 			}
 		}
-		e.Tick(t.Context(), storage)
+		e.Tick(t.Context())
 	})
 }
 
@@ -289,7 +295,7 @@ func TestRenewUnderARole(t *testing.T) {
 		ttl    time.Duration
 	}{
 		"as it was": {func(*testing.T, *Engine, logical.Storage) {}, nil, time.Hour},
-		"deleted":   {func(t *testing.T, e *Engine, s logical.Storage) { _ = e.DeleteRole(t.Context(), s, "a") }, ErrRoleNotFound, 0},
+		"deleted":   {func(t *testing.T, e *Engine, s logical.Storage) { _ = e.DeleteRole(t.Context(), "a") }, ErrRoleNotFound, 0},
 		"another user": {func(t *testing.T, e *Engine, s logical.Storage) {
 			writeRole(t, e, s, "a", RolePatch{UserID: ptr(int32(5002))})
 		}, ErrKeyReplaced, 0},
@@ -299,8 +305,8 @@ func TestRenewUnderARole(t *testing.T) {
 		"a schedule": {func(t *testing.T, e *Engine, s logical.Storage) {
 			writeRole(t, e, s, "a", RolePatch{Schedule: SchedulePatch{Period: ptr(10 * time.Minute)}})
 		}, nil, 10 * time.Minute},
-		"rotated":         {func(t *testing.T, e *Engine, s logical.Storage) { _, _ = e.RotateRole(t.Context(), s, "a") }, ErrKeyReplaced, 0},
-		"rotated outside": {func(t *testing.T, e *Engine, s logical.Storage) { _, _ = e.RotateKey(t.Context(), s, 5001) }, ErrKeyReplaced, 0},
+		"rotated":         {func(t *testing.T, e *Engine, s logical.Storage) { _, _ = e.RotateRole(t.Context(), "a") }, ErrKeyReplaced, 0},
+		"rotated outside": {func(t *testing.T, e *Engine, s logical.Storage) { _, _ = e.RotateKey(t.Context(), 5001) }, ErrKeyReplaced, 0},
 	} {
 		for _, counted := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
@@ -309,7 +315,7 @@ func TestRenewUnderARole(t *testing.T) {
 					f := newFake()
 					e, storage := configured(t, f)
 					writeRole(t, e, storage, "a", RolePatch{TTL: ptr(time.Hour), RotateOnRevoke: &counted})
-					issued, err := e.IssueCreds(t.Context(), storage, "a", 0)
+					issued, err := e.IssueCreds(t.Context(), "a", 0)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -318,11 +324,11 @@ func TestRenewUnderARole(t *testing.T) {
 					}
 					at := time.Now()
 					tt.change(t, e, storage)
-					terms, err := e.RenewLease(t.Context(), storage, issued.Lease, at, issued.Terms)
+					terms, err := e.RenewLease(t.Context(), issued.Lease, Renewal{Issued: at, Was: issued.Terms})
 					if !errors.Is(err, tt.want) || terms.TTL != tt.ttl {
 						t.Errorf("got %v for %s, want %v for %s", err, terms.TTL, tt.want, tt.ttl)
 					}
-					if err := e.RevokeLease(t.Context(), storage, issued.Lease); err != nil {
+					if err := e.RevokeLease(t.Context(), issued.Lease); err != nil {
 						t.Errorf("revoke: %v", err)
 					}
 					if counted && f.key(5001) == issued.APIKey {

@@ -6,32 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/hashicorp/vault/sdk/logical"
-	"golang.org/x/sync/semaphore"
-
 	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/panics"
 )
-
-// userLocks are stripes, one to a user: what replaces a user's key, and what
-// counts its leases, goes one after the other. Nothing ever holds two.
-type userLocks [64]*semaphore.Weighted
-
-func newUserLocks() *userLocks {
-	var l userLocks
-	for i := range l {
-		l[i] = semaphore.NewWeighted(1)
-	}
-	return &l
-}
-
-// lock waits as long as ctx allows.
-func (l *userLocks) lock(ctx context.Context, userID int32) (unlock func(), err error) {
-	stripe := l[int(userID)%len(l)]
-	if err := stripe.Acquire(ctx, 1); err != nil {
-		return nil, err
-	}
-	return func() { stripe.Release(1) }, nil
-}
 
 // KeyRotation is what became of a key.
 type KeyRotation struct {
@@ -42,13 +19,8 @@ type KeyRotation struct {
 
 // RotateKey replaces the user's key, once. The new key is not returned: it is read
 // like any other.
-func (e *Engine) RotateKey(ctx context.Context, storage logical.Storage, userID int32) (KeyRotation, error) {
-	unlock, err := e.users.lock(ctx, userID)
-	if err != nil {
-		return KeyRotation{}, err
-	}
-	defer unlock()
-	return e.replaceKey(ctx, storage, userID, always)
+func (e *Engine) RotateKey(ctx context.Context, userID int32) (KeyRotation, error) {
+	return e.replaceKey(ctx, userID, always)
 }
 
 // decision tells, by the fingerprint of the key that is about to be replaced,
@@ -57,12 +29,20 @@ type decision func(fingerprint string) (replace bool, err error)
 
 func always(string) (bool, error) { return true, nil }
 
-// replaceKey replaces the key if decide says so. The caller holds the user's lock.
-// The old key is read first: it tells afterwards what became of a call whose
+// replaceKey replaces the key if decide says so, one such order at a time for each
+// user. The old key is read first: it tells afterwards what became of a call whose
 // answer was lost.
-func (e *Engine) replaceKey(ctx context.Context, storage logical.Storage, userID int32, decide decision) (KeyRotation, error) {
+func (e *Engine) replaceKey(ctx context.Context, userID int32, decide decision) (KeyRotation, error) {
+	end, err := e.users.replace(ctx, userID)
+	if err != nil {
+		return KeyRotation{}, err
+	}
+	defer end()
+	if e.Tainted() {
+		return KeyRotation{}, ErrTainted
+	}
 	done := KeyRotation{UserID: userID}
-	err := e.withAccount(ctx, storage, func(a *account) error {
+	err = e.withAccount(ctx, func(a *account) error {
 		if err := a.refuseOwnUser(ctx, userID); err != nil {
 			return err
 		}
@@ -70,14 +50,14 @@ func (e *Engine) replaceKey(ctx context.Context, storage logical.Storage, userID
 		if err != nil && !errors.Is(err, ErrNoKey) {
 			return err
 		}
-		fingerprint, err := e.fingerprint(ctx, storage, old)
+		fingerprint, err := e.store.fingerprint(ctx, old)
 		if err != nil {
 			return err
 		}
 		if replace, err := decide(fingerprint); err != nil || !replace {
 			return err
 		}
-		lost, err := e.replace(a, storage, userID, old)
+		lost, err := e.replace(ctx, a, userID, old)
 		if err != nil {
 			return err
 		}
@@ -95,36 +75,64 @@ func (e *Engine) replaceKey(ctx context.Context, storage logical.Storage, userID
 
 // replace calls GenerateAPIKey once and never again: where the answer is lost, or
 // means nothing, the key itself tells whether it was replaced (lost is true then).
-// It goes on when the request is given up.
-func (e *Engine) replace(a *account, storage logical.Storage, userID int32, old string) (lost bool, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), a.keys.deadline)
+// Where it was not, it may be yet. It goes on when the request is given up.
+func (e *Engine) replace(ctx context.Context, a *account, userID int32, old string) (lost bool, err error) {
+	if err := e.store.putReplacement(ctx, userID, e.Clock.Now().UTC()); err != nil {
+		return false, err // nothing was sent
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.config.requestDeadline())
 	defer cancel()
-	defer e.forgetKey(userID)
-	err = a.keys.generate(ctx, userID)
-	if err == nil {
-		return false, nil
-	}
-	err = fmt.Errorf("user %d: %w", userID, err)
-	if surelyNotDone(err) {
-		return false, err
-	}
-	e.forgetKey(userID)
-	now, askErr := e.keyAt(a.config.URL, storage, userID)
+	begun, err := a.generate(ctx, userID)
 	switch {
-	case askErr != nil && !errors.Is(askErr, ErrNoKey):
-		return false, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
-	case now == old:
+	case err == nil:
+		e.forgetReplacement(ctx, userID)
+		return false, nil
+	case surelyUnmade(begun, err):
+		e.forgetReplacement(ctx, userID)
+		if begun && ecgrid.MayBeSent(err) {
+			err = notMade(err)
+		}
+		return false, fmt.Errorf("user %d: %w", userID, err)
+	}
+	err = fmt.Errorf("user %d: %w: %w", userID, ErrOutcomeUnknown, err)
+	e.users.doubt(userID, e.Clock.Now().Add(doubtTime))
+	now, askErr := e.keyAt(a.config.URL, userID)
+	if askErr != nil && !errors.Is(askErr, ErrNoKey) || now == old {
 		return false, err
-	default:
-		return true, nil
+	}
+	return true, nil
+}
+
+// forgetReplacement: what became of it was seen. The note of one in doubt stays, for
+// the next process.
+func (e *Engine) forgetReplacement(ctx context.Context, userID int32) {
+	if err := e.store.deleteReplacement(context.WithoutCancel(ctx), userID); err != nil {
+		e.Logger.Warn("the note of a replacement could not be deleted", "user_id", userID, "error", err)
 	}
 }
 
+// recallDoubts has the users not served from memory whose keys a process that is
+// gone was about to replace, and forgets those where that was long ago.
+func (e *Engine) recallDoubts(ctx context.Context) error {
+	replacements, err := e.store.replacements(ctx)
+	if err != nil {
+		return err
+	}
+	for userID, at := range replacements {
+		until := at.Add(doubtTime)
+		e.users.doubt(userID, until)
+		if until.Before(e.Clock.Now()) {
+			e.forgetReplacement(ctx, userID)
+		}
+	}
+	return nil
+}
+
 // keyAt asks the server for the key, with whatever config is in use by now.
-func (e *Engine) keyAt(url string, storage logical.Storage, userID int32) (key string, err error) {
+func (e *Engine) keyAt(url string, userID int32) (key string, err error) {
 	ctx := context.Background() // every wait in here is bounded
-	err = e.withAccount(ctx, storage, func(a *account) (err error) {
-		if !sameServer(a.config.URL, url) {
+	err = e.withAccount(ctx, func(a *account) (err error) {
+		if server(a.config.URL) != server(url) {
 			return ErrOutcomeUnknown
 		}
 		key, err = a.keys.fetch(ctx, userID)
@@ -135,56 +143,18 @@ func (e *Engine) keyAt(url string, storage logical.Storage, userID int32) (key s
 
 // generate is the one call of GenerateAPIKey. The session was just used; where it
 // should have died since, the fault is not repeated on another.
-func (k *keys) generate(ctx context.Context, userID int32) (err error) {
-	defer Recovered(k.log, &err)
-	var result error
-	err = k.session.use(ctx, func(ctx context.Context, sessionID string) error {
-		_, result = k.client.GenerateAPIKey(ctx, sessionID, userID)
-		return nil
+func (a *account) generate(ctx context.Context, userID int32) (begun bool, err error) {
+	defer panics.Recover(a.keys.log, &err)
+	return a.session.UseOnce(ctx, func(ctx context.Context, sessionID string) error {
+		begun = true // should it panic
+		_, err := a.client.GenerateAPIKey(ctx, sessionID, userID)
+		return err
 	})
-	return errors.Join(err, result)
-}
-
-// surelyNotDone tells a change that ECGrid did not make: nothing was sent, or it
-// refused. After anything else it may have been made.
-func surelyNotDone(err error) bool {
-	var failed *ecgrid.Error
-	if !errors.As(err, &failed) {
-		return !errors.Is(err, ErrPanic) // it never came to the call
-	}
-	return !failed.Sent || isAny(err, refusedUnmade)
-}
-
-// refusedUnmade are the faults that leave no doubt. A fault without a known meaning
-// does.
-var refusedUnmade = []error{
-	ecgrid.ErrAccessDenied,
-	ecgrid.ErrAuthentication,
-	ecgrid.ErrNotFound,
-	ecgrid.ErrSessionExpired,
-}
-
-// forget makes reads from now on ask ECGrid anew: neither the cache nor a call
-// that is under way may answer them.
-func (k *keys) forget(userID int32) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.generation[userID]++
-	delete(k.cached, userID)
-}
-
-// forgetKey is forget for every config in use: it may be replaced while a key is.
-func (e *Engine) forgetKey(userID int32) {
-	e.accountsMu.Lock()
-	defer e.accountsMu.Unlock()
-	for a := range e.accounts {
-		a.keys.forget(userID)
-	}
 }
 
 // refuseOwnUser keeps the engine from killing the API key that it uses itself.
-func (e *Engine) refuseOwnUser(ctx context.Context, storage logical.Storage, userID int32) error {
-	err := e.withAccount(ctx, storage, func(a *account) error { return a.refuseOwnUser(ctx, userID) })
+func (e *Engine) refuseOwnUser(ctx context.Context, userID int32) error {
+	err := e.withAccount(ctx, func(a *account) error { return a.refuseOwnUser(ctx, userID) })
 	if errors.Is(err, ErrNotConfigured) {
 		return nil // it is asked again when it comes to it
 	}
@@ -199,7 +169,7 @@ func (a *account) refuseOwnUser(ctx context.Context, userID int32) error {
 	if own == 0 {
 		ctx, cancel := context.WithTimeout(ctx, a.config.requestDeadline())
 		defer cancel()
-		err := a.session.use(ctx, func(ctx context.Context, sessionID string) error {
+		err := a.session.Use(ctx, func(ctx context.Context, sessionID string) error {
 			me, err := a.client.WhoAmI(ctx, sessionID)
 			own = me.UserID
 			return err

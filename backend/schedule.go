@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/rotation"
@@ -47,6 +48,9 @@ func (p SchedulePatch) apply(s Schedule) (Schedule, error) {
 	}
 	if s.Cron == "" {
 		return s, nil
+	}
+	if strings.Contains(strings.ToUpper(s.Cron), "TZ=") { // the parser panics on some, and ignores the zone of others
+		return s, Invalid("rotation_schedule names a time zone: schedules are in UTC, leave TZ= out")
 	}
 	if _, err := rotation.DefaultScheduler.Parse(s.Cron); err != nil {
 		return s, Invalid("rotation_schedule is not a cron expression: send five fields, as in \"0 3 * * SAT\"")
@@ -134,6 +138,21 @@ func (r Rotation) due(s Schedule, now time.Time) bool {
 		return false
 	}
 	return !r.missed(s, now)
+}
+
+// wakes is when to look at it next: it is due, or its window is over. Zero is never.
+func (r Rotation) wakes(s Schedule) time.Time {
+	if r.Next.IsZero() {
+		return time.Time{}
+	}
+	at := r.Next
+	if r.NotBefore.After(at) {
+		at = r.NotBefore
+	}
+	if over := r.Next.Add(s.Window); s.Window > 0 && over.Before(at) {
+		return over
+	}
+	return at
 }
 
 // missed tells whether the window of the next rotation is over.
