@@ -158,6 +158,12 @@ func (m *mount) loggedOut(t *testing.T, after string) {
 	eventually(t, 10*time.Second, "no session open after "+after, func() bool { return m.OpenSessions() == 0 })
 }
 
+// oneSession waits until there is the one that is in use, and no other.
+func (m *mount) oneSession(t *testing.T, after string) {
+	t.Helper()
+	eventually(t, 10*time.Second, "one session open after "+after, func() bool { return m.OpenSessions() == 1 })
+}
+
 // loggedIn leaves exactly one session open.
 func (m *mount) loggedIn(t *testing.T) {
 	t.Helper()

@@ -99,7 +99,8 @@ func TestUntrustedECGrid(t *testing.T) {
 	if n := m.Count(""); n != 0 {
 		t.Errorf("%d calls went to it", n)
 	}
-	m.ok(t, http.MethodPost, m.at("config"), fields{"ca_cert": string(m.CACert)})
+	m.refused(t, http.StatusBadRequest, http.MethodPost, m.at("config"), fields{"ca_cert": string(m.CACert)}) // whom to trust goes with the credential
+	m.configure(t, nil)
 	m.works(t)
 }
 

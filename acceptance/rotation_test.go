@@ -2,6 +2,7 @@ package acceptance
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"strings"
 	"syscall"
@@ -26,30 +27,30 @@ func (m *mount) role(t *testing.T, name string, settings fields) {
 func TestKilledWhileRotating(t *testing.T) {
 	t.Parallel()
 	v := own(t, raft)
-	m := configured(t, v, nil)
-	m.role(t, "team", fields{"rotate_on_revoke": true})
-	rotate := func(at string) func(answer) {
-		return func(answer) { _, _ = m.do(http.MethodPost, m.at(at), nil) } // its answer is lost
+	rotate := func(at string) func(*mount, answer) {
+		return func(m *mount, _ answer) { _, _ = m.do(http.MethodPost, m.at(at), nil) } // its answer is lost
 	}
-	revoke := func(held answer) {
+	revoke := func(m *mount, held answer) {
 		_, _ = m.do(http.MethodPost, "sys/leases/revoke", fields{"lease_id": held.LeaseID, "sync": true})
 	}
 	for _, c := range []struct {
 		name    string
 		op      string
 		applied bool
-		begin   func(held answer)
-		probes  int // logins with a password that ECGrid never got
+		begin   func(*mount, answer)
+		probes  int // logins with a password that ECGrid has no longer
 		made    int // keys, by the end of the last lease; Vault itself may repeat a request
 	}{
-		{"rotate-root", "ChangePassword", true, rotate("rotate-root"), 0, 1},
-		{"rotate-root, not applied", "ChangePassword", false, rotate("rotate-root"), 1, 1},
+		{"rotate-root", "ChangePassword", true, rotate("rotate-root"), 1, 1},
+		{"rotate-root, not applied", "ChangePassword", false, rotate("rotate-root"), 0, 1},
 		{"rotate-key", "GenerateAPIKey", true, rotate("rotate-key/5001"), 0, 2},
 		{"the last lease", "GenerateAPIKey", true, revoke, 0, 1},
 		{"the last lease, not applied", "GenerateAPIKey", false, revoke, 0, 2},
 	} {
 		for who, restart := range map[string]bool{"the plugin": false, "Vault": true} {
 			t.Run(c.name+", "+who, func(t *testing.T) {
+				m := configured(t, v, nil)
+				m.role(t, "team", fields{"rotate_on_revoke": true})
 				held := m.read(t, m.at("creds/team"))
 				key, password := m.key(simulator.UserID5001), m.password(simulator.AdminUserID)
 				made, refused := m.Count("GenerateAPIKey"), m.State().RefusedLogins
@@ -64,7 +65,7 @@ func TestKilledWhileRotating(t *testing.T) {
 						signal(plugin, syscall.SIGKILL)
 					}
 				})
-				c.begin(held)
+				c.begin(m, held)
 				select {
 				case <-killed:
 				case <-time.After(30 * time.Second):
@@ -89,11 +90,20 @@ func TestKilledWhileRotating(t *testing.T) {
 				if n := m.State().RefusedLogins - refused; n > c.probes {
 					t.Errorf("%d refused logins, want at most %d", n, c.probes)
 				}
-				m.KillSessions(0) // those of a killed process stay open
-				m.works(t)
+				m.settles(t)
+				m.oneSession(t, "a kill")
 			})
 		}
 	}
+}
+
+// settles waits until the password is ECGrid's and config has nothing to say of it.
+func (m *mount) settles(t *testing.T) {
+	t.Helper()
+	eventually(t, 30*time.Second, "rotate-root is settled", func() bool {
+		return m.read(t, m.at("config")).Data["last_root_rotation_error"] == ""
+	})
+	m.works(t)
 }
 
 // killAt kills in the midst of the next call of an operation: when ECGrid has
@@ -107,6 +117,86 @@ func (m *mount) killAt(op string, applied bool, kill func()) {
 		f.Answer = simulator.AnswerReset
 	}
 	m.Inject(f)
+}
+
+// TestUnconfirmedRotateRoot: what was sent and not confirmed is answered once, with
+// 409, keeps both passwords, and settles by itself.
+func TestUnconfirmedRotateRoot(t *testing.T) {
+	t.Parallel()
+	v := shared(t)
+	for name, f := range map[string]simulator.Fault{
+		"answer lost": {Answer: simulator.AnswerResetAfter, Times: 1},
+		"never made":  {Answer: simulator.AnswerReset, Times: 1},
+		"made late":   {Answer: simulator.AnswerReset, Times: 1, ApplyLate: 3 * time.Second},
+		"hanging":     {Answer: simulator.AnswerSilent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := configured(t, v, fields{"request_timeout": "1s"})
+			old := m.password(simulator.AdminUserID)
+			f.Op = "ChangePassword"
+			clear := m.Inject(f)
+			if out, code := m.cli("write", "-f", m.at("rotate-root")); code == 0 || !strings.Contains(out, "Code: 409") {
+				t.Errorf("exit %d: %s", code, out)
+			}
+			m.refused(t, http.StatusConflict, http.MethodDelete, m.at("config"), nil)
+			m.ok(t, http.MethodPost, m.at("config"), fields{"ttl": "1h"})
+			clear()
+			m.settles(t)
+			if m.password(simulator.AdminUserID) == old {
+				t.Error("it is settled, and the password is the old one")
+			}
+			if n := m.State().RefusedLogins; n > 1 {
+				t.Errorf("%d refused logins", n)
+			}
+		})
+	}
+}
+
+// TestMovedMount: while Vault moves a mount it revokes the leases, and nothing is
+// rotated. The keys that should have died with them are dead within a minute or two.
+func TestMovedMount(t *testing.T) {
+	t.Parallel()
+	v := shared(t)
+	m := mountedForGood(t, v)
+	m.role(t, "team", fields{"rotate_on_revoke": true})
+	held := m.read(t, m.at("creds/team"))
+	to := m.path + "-moved"
+	v.run(t, "secrets", "move", m.path, to)
+	m.path = to
+	t.Cleanup(func() { m.disable(t) })
+	eventually(t, 3*time.Minute, "the key is dead", func() bool {
+		return !opensREST(t, m.ecgrid, held.Data["api_key"].(string))
+	})
+	m.works(t)
+	again := m.read(t, m.at("creds/team"))
+	if n := m.Count("GenerateAPIKey"); n != 1 || !opensREST(t, m.ecgrid, again.Data["api_key"].(string)) {
+		t.Errorf("%d keys were made", n)
+	}
+}
+
+// TestDisableRotatesNothing, although it is due: Vault calls the plugin once more
+// when it removes a mount.
+func TestDisableRotatesNothing(t *testing.T) {
+	t.Parallel()
+	v := shared(t)
+	m := mountedForGood(t, v)
+	const jitter = 3 * time.Second // of a minute's period
+	m.role(t, "team", fields{"rotation_period": "1m"})
+	m.configure(t, fields{"rotation_period": "1m"})
+	passed := func(at string, field string) bool {
+		next, err := time.Parse(time.RFC3339, m.read(t, m.at(at)).Data[field].(string))
+		return err == nil && time.Since(next) > jitter
+	}
+	eventually(t, 5*time.Minute, "both are due", func() bool {
+		return passed("roles/team", "next_rotation") && passed("config", "next_root_rotation")
+	})
+	passwords, keys := m.Count("ChangePassword"), m.Count("GenerateAPIKey")
+	m.disable(t)
+	m.loggedOut(t, "disable")
+	if p, k := m.Count("ChangePassword")-passwords, m.Count("GenerateAPIKey")-keys; p+k != 0 {
+		t.Errorf("%d passwords and %d keys were rotated by the end of the mount", p, k)
+	}
 }
 
 // TestRotateOnRevoke: a copy of the key is dead when the last lease ends, by
@@ -278,41 +368,50 @@ func TestLeaseEndsWithTheRotation(t *testing.T) {
 func TestRotationsWriteNoSecret(t *testing.T) {
 	t.Parallel()
 	v := shared(t)
-	m := configured(t, v, fields{"request_timeout": "1s"})
-	m.role(t, "team", fields{"rotate_on_revoke": true})
 	for _, op := range []string{"ChangePassword", "GenerateAPIKey"} {
 		for _, f := range []simulator.Fault{
 			{}, {Cause: simulator.AccessDenied}, {Cause: simulator.SystemError}, {Cause: simulator.InvalidParameter},
 			{Answer: simulator.AnswerHTML}, {Answer: simulator.AnswerHTML, Apply: true, Status: http.StatusInternalServerError},
 			{Answer: simulator.AnswerResetAfter}, {Answer: simulator.AnswerHalf},
 		} {
-			f.Op, f.Echo = op, true
-			clear := m.Inject(f)
-			held := m.read(t, m.at("creds/team"))
-			for _, at := range []string{"rotate-root", "rotate-key/5001", "rotate-role/team"} {
-				if a, err := m.do(http.MethodPost, m.at(at), nil); err != nil || search(a.body, m.secrets()) != "" {
-					t.Errorf("%s: %v, or the answer holds a secret", at, err)
-				}
-			}
-			for _, end := range []string{"renew", "revoke"} {
-				if _, err := m.do(http.MethodPost, path("sys/leases", end), fields{"lease_id": held.LeaseID, "sync": true}); err != nil {
-					t.Error(err)
-				}
-			}
-			clear()
-			m.revoke(t, held)
+			t.Run(fmt.Sprintf("%s %s %s", op, f.Cause, f.Answer), func(t *testing.T) {
+				t.Parallel()
+				f.Op, f.Echo = op, true
+				m := configured(t, v, fields{"request_timeout": "1s"})
+				m.rotateWrongly(t, f)
+			})
 		}
 	}
+}
+
+// rotateWrongly rotates all there is while a fault lasts, and after it.
+func (m *mount) rotateWrongly(t *testing.T, f simulator.Fault) {
+	t.Helper()
+	m.role(t, "team", fields{"rotate_on_revoke": true})
+	clear := m.Inject(f)
+	held := m.read(t, m.at("creds/team"))
+	for _, at := range []string{"rotate-root", "rotate-key/5001", "rotate-role/team"} {
+		if a, err := m.do(http.MethodPost, m.at(at), nil); err != nil || search(a.body, m.secrets()) != "" {
+			t.Errorf("%s: %v, or the answer holds a secret", at, err)
+		}
+	}
+	for _, end := range []string{"renew", "revoke"} {
+		if _, err := m.do(http.MethodPost, path("sys/leases", end), fields{"lease_id": held.LeaseID, "sync": true}); err != nil {
+			t.Error(err)
+		}
+	}
+	clear()
+	m.revoke(t, held)
 	m.works(t)
 	for _, at := range []string{"config", "roles/team"} {
 		if a := m.read(t, m.at(at)); search(a.body, m.secrets()) != "" {
 			t.Errorf("%s holds a secret", at)
 		}
 	}
-	for _, leak := range v.leaks(m.secrets()) {
+	for _, leak := range m.vault.leaks(m.secrets()) {
 		t.Error("a secret is in", leak)
 	}
-	if audit := readAll(v.auditPath()); !bytes.Contains(audit, []byte(m.at("rotate-root"))) {
+	if audit := readAll(m.auditPath()); !bytes.Contains(audit, []byte(m.at("rotate-root"))) {
 		t.Error("the search proves nothing: no rotation was audited")
 	}
 }
