@@ -39,7 +39,7 @@ title "unit, gRPC and fuzz seeds: go test $race"
 # A list that could not be had has to fail the run, not to test nothing.
 # shellcheck disable=SC2046,SC2086 # words, one a package; an empty flag is no word
 go list ./... >"$tmp/packages" &&
-	go test $race -timeout 5m $(grep -v '/acceptance$' "$tmp/packages") || failed="$failed unit"
+	go test $race -timeout 5m $(grep -v -e '/acceptance$' -e '/acceptance/chaos$' "$tmp/packages") || failed="$failed unit"
 
 title "examples against the schemas of those who read them"
 go -C tools/examples test ./... || failed="$failed examples"
@@ -52,9 +52,9 @@ if wait "$vault_pid"; then
 	export VAULT_BIN PLUGIN_BIN
 	echo "$VAULT_BIN: $("$VAULT_BIN" version)"
 
-	title "acceptance, on that vault: go test $race ./acceptance"
+	title "acceptance, on that vault: go test $race ./acceptance ./acceptance/chaos"
 	# shellcheck disable=SC2086
-	go test $race -count=1 -timeout 10m ./acceptance || failed="$failed acceptance"
+	go test $race -count=1 -timeout 10m -p 1 ./acceptance ./acceptance/chaos || failed="$failed acceptance"
 else
 	vault_pid=
 	echo "there is no vault to test with" >&2

@@ -1,0 +1,72 @@
+package chaos
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"encoding/xml"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// window is how much of a secret the index looks at; all are longer.
+const window = 8
+
+// finder looks for many secrets in one pass.
+type finder map[[window]byte][]string
+
+// newFinder knows each secret in the forms that it may have been written in.
+func newFinder(secrets []string) finder {
+	f := finder{}
+	for _, s := range secrets {
+		for form := range forms(s) {
+			if len(form) >= window {
+				start := [window]byte([]byte(form[:window]))
+				f[start] = append(f[start], form)
+			}
+		}
+	}
+	return f
+}
+
+func forms(s string) map[string]bool {
+	inJSON, _ := json.Marshal(s) // a string always can
+	var inXML strings.Builder
+	_ = xml.EscapeText(&inXML, []byte(s))
+	return map[string]bool{
+		s: true, strings.Trim(string(inJSON), `"`): true, inXML.String(): true,
+		url.QueryEscape(s): true, url.PathEscape(s): true, base64.StdEncoding.EncodeToString([]byte(s)): true,
+	}
+}
+
+// count is how many secrets a text holds, and what stands before the first.
+func (f finder) count(text []byte) (n int, before string) {
+	for i := 0; i+window <= len(text); i++ {
+		for _, form := range f[[window]byte(text[i:i+window])] {
+			if !strings.HasPrefix(string(text[i:min(len(text), i+len(form))]), form) {
+				continue
+			}
+			if n == 0 {
+				before = string(text[max(0, i-160):i])
+				before = before[strings.LastIndexByte(before, '\n')+1:]
+			}
+			n++
+		}
+	}
+	return n, before
+}
+
+// TestFinder is the positive control of the search.
+func TestFinder(t *testing.T) {
+	t.Parallel()
+	const secret = `k/0123456789+&<="x`
+	f := newFinder([]string{secret, "another-secret"})
+	for form := range forms(secret) {
+		if n, before := f.count([]byte("a line\nerror: " + form + " and more")); n != 1 || before != "error: " {
+			t.Errorf("%d found before which stands %q", n, before)
+		}
+	}
+	if n, _ := f.count([]byte("k/0123456789+ is only the beginning")); n != 0 {
+		t.Error("found what is not there")
+	}
+}
