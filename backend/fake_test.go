@@ -39,7 +39,8 @@ type fakeECGrid struct {
 	refused []refusal // logins with a wrong password, or into a full session table
 	// late is how much later than its call each change lands; until then there is no
 	// answer, and a client that does not wait keeps it from nothing.
-	late []time.Duration
+	late   []time.Duration
+	landed map[string]bool // keys that were made late
 	// early compares the old password when the call comes, not when it lands.
 	early  bool
 	dead   error // what a dead session is answered with
@@ -61,6 +62,7 @@ func newFake() *fakeECGrid {
 		latency:  10 * time.Millisecond,
 		password: "right",
 		open:     map[string]bool{},
+		landed:   map[string]bool{},
 		cap:      5,
 		keys:     map[int32]string{5001: "key-5001", 5002: "key-5002"},
 		fail:     map[string]error{},
@@ -168,11 +170,12 @@ func (f *fakeECGrid) GenerateAPIKey(ctx context.Context, id string, userID int32
 	if f.replacing != nil {
 		f.replacing(ctx, userID, f.keys[userID])
 	}
+	late := len(f.late) > 0
 	var key string
 	err := f.land(ctx, "GenerateAPIKey", func() error {
 		f.next++
 		key = fmt.Sprintf("key-%d-%d", userID, f.next)
-		f.keys[userID] = key
+		f.keys[userID], f.landed[key] = key, late
 		f.changes = append(f.changes, key)
 		return f.answer("GenerateAPIKey")
 	})

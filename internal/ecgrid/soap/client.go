@@ -181,7 +181,7 @@ var (
 
 // failure is what went wrong in one try.
 type failure struct {
-	kind      error  // an ecgridapi sentinel, or canceled
+	kind      error  // a sentinel of package ecgrid, or canceled
 	reason    string // our own phrase
 	transient bool   // another try may succeed
 }
