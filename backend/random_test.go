@@ -482,6 +482,9 @@ func (w *world) revokeOne(again bool) func(*life) {
 	defer w.mu.Unlock()
 	lease.ended, lease.busy = true, true
 	return func(l *life) {
+		w.mu.Lock()
+		lease.busy = !l.isDead() // a move goes on when its process does not
+		w.mu.Unlock()
 		err := l.RevokeLease(context.Background(), lease.Lease)
 		w.mu.Lock()
 		defer w.mu.Unlock()
