@@ -191,6 +191,9 @@ func (e *Engine) removeConfig(ctx context.Context, old *Config, manager Rotation
 		return err
 	}
 	manager.Keep(ctx, Schedule{})
+	if old != nil {
+		e.Logger.Info("config was deleted, and the login in it")
+	}
 	return nil
 }
 

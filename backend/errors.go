@@ -60,7 +60,7 @@ const (
 	tryAgain      = "try again in a moment"
 	needsLevel    = "the configured login needs AuthLevel NetworkAdmin or above, or MailboxAdmin of the user's own mailbox"
 	askSupport    = "try again, and ask ECGrid support if it stays"
-	settlesItself = "both passwords are kept and it settles by itself as soon as ECGrid answers (see last_root_rotation_error of config); to end it at once, write a password that works to config"
+	settlesItself = "both passwords are kept and it settles by itself when ECGrid answers and logins are not paused (last_root_rotation_error of config is empty then); to end it sooner, set another password in ECGrid and write that to config"
 )
 
 var (
@@ -71,7 +71,7 @@ var (
 // meanings is searched from the top: what the engine decided stands before what
 // ECGrid said.
 var meanings = []meaning{
-	{err: ErrOutcomeUnknown, status: http.StatusConflict, advice: "it was not repeated and may still be made; once ECGrid answers again, read the key, or last_root_rotation_error of config, to see what holds"},
+	{err: ErrOutcomeUnknown, status: http.StatusConflict, advice: "it may still be made. After rotate-root nothing has to be done: both passwords are kept, and it settles by itself (last_root_rotation_error of config is empty then). After a key was rotated, read it when ECGrid answers again, to see what holds"},
 	{err: ErrNotMade, status: http.StatusConflict, unmade: true, advice: "what was there before still holds; see the reason, and try again"},
 	{err: ErrRefusedOften, status: http.StatusConflict, unmade: true, advice: "no more are sent until the first of them is a day old; check password_policy, and that this login may change its own password"},
 	{err: ErrUnsettled, status: http.StatusConflict, advice: settlesItself},
@@ -79,9 +79,9 @@ var meanings = []meaning{
 	{err: ErrOwnKey, status: http.StatusBadRequest, unmade: true, advice: "replacing it would lock this mount out; configure username and password instead, or rotate that key in ECGrid and write the new one to config"},
 	{err: ErrRoleNotFound, status: http.StatusNotFound, advice: "check the name against a list of roles/"},
 	{err: ErrNotConfigured, status: http.StatusBadRequest, general: true, advice: "write url, username and password (or api_key) to config first"},
-	{err: session.ErrTooSoon, status: http.StatusServiceUnavailable, general: true, unmade: true, advice: "a rotate-root that ends in doubt costs refused logins, so it is not begun now; try again then"},
-	{err: session.ErrPaused, status: http.StatusServiceUnavailable, general: true, advice: "write a login that works to config, which ends the pause, or try again later"},
-	{err: session.ErrRefused, status: http.StatusBadRequest, general: true, advice: "it was not retried, so as not to lock the account; check the credential in config, that the user is active and not locked out, and that its session table is not full"},
+	{err: session.ErrTooSoon, status: http.StatusServiceUnavailable, general: true, unmade: true, advice: "a rotate-root that ends in doubt may cost more of them, so it is not begun now; try again then"},
+	{err: session.ErrPaused, status: http.StatusServiceUnavailable, general: true, advice: "try again then; only another password, set in ECGrid and written to config, ends the pause sooner"},
+	{err: session.ErrRefused, status: http.StatusBadRequest, general: true, advice: "it was not retried, so as not to lock the account; check the credential (that of config, or the one that this write brought, of which nothing was stored), that the user is active and not locked out, and that its session table is not full"},
 	{err: ErrKeyReplaced, status: http.StatusBadRequest, endsLease: true, advice: "read the path again for the key that is valid now"},
 	{err: ErrNoKey, status: http.StatusNotFound, endsLease: true, advice: "generate one with a write to rotate-key/ and its user ID, or in ECGrid"},
 	{err: ErrTainted, status: http.StatusServiceUnavailable, general: true, unmade: true, advice: tryAgain},

@@ -12,7 +12,7 @@ export GOFLAGS GOWORK
 
 # absolute FILE: its path from the top; fails where its directory is not there.
 absolute() (
-	[ -n "$1" ] && CDPATH='' cd -- "$(dirname -- "$1")" && printf '%s/%s\n' "$(pwd -P)" "$(basename -- "$1")"
+	[ -n "$1" ] && CDPATH='' cd -- "$(dirname -- "$1")" && dir=$(pwd -P) && printf '%s/%s\n' "${dir%/}" "$(basename -- "$1")"
 ) 2>/dev/null
 
 # runs_programs DIR: whether a file made there may be run; noexec forbids it.

@@ -269,7 +269,7 @@ func (s *Session) touch(ctx context.Context) (*opened, error) {
 // the password: finding out costs Logins that are refused.
 func (s *Session) MayDoubt() error {
 	if left := s.Ledger.roomForDoubt(s.Login); left > 0 {
-		return fmt.Errorf("%w, for %s more", ErrTooSoon, inSeconds(left))
+		return fmt.Errorf("%w, which holds this up for %s more", ErrTooSoon, inSeconds(left))
 	}
 	return nil
 }

@@ -133,7 +133,7 @@ func paused(mine []Attempt, left time.Duration) error {
 	for _, a := range mine {
 		count[a.Outcome]++
 	}
-	return fmt.Errorf("%w for %s more (lately %d refused, %d without a working session, %d failed at ECGrid)",
+	return fmt.Errorf("%w for %s more (lately %d refused, %d without an answer or a session that works, %d failed at ECGrid)",
 		ErrPaused, inSeconds(left), count[Refused], count[Lost], count[Faulted])
 }
 

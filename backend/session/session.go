@@ -38,11 +38,11 @@ const (
 // The refusals of this package; match with errors.Is.
 var (
 	// ErrRefused: ECGrid does not take the login or the API key.
-	ErrRefused = errors.New("ECGrid refused the configured login")
+	ErrRefused = errors.New("ECGrid refused the login")
 	// ErrPaused: too many Logins were refused or lost a short while ago.
 	ErrPaused = errors.New("logins are paused")
 	// ErrTooSoon: the login was refused lately, and what is to begin may cost more of that.
-	ErrTooSoon = errors.New("the login was refused a short while ago")
+	ErrTooSoon = errors.New("logins were refused or not answered a short while ago")
 	// ErrClosed: this session was ended for good.
 	ErrClosed = errors.New("the session was ended for good")
 )
