@@ -138,10 +138,8 @@ func TestRotationsUseUpNoPace(t *testing.T) {
 		}
 		f.killSessions()
 		f.failWith("Login", ecgrid.ErrTimeout)
-		for range 2 { // with the refusal there would be no room for another
-			if _, err := e.IssueKey(t.Context(), 5001, 0); !errors.Is(err, ecgrid.ErrTimeout) {
-				t.Errorf("got %v", err)
-			}
+		if _, err := e.IssueKey(t.Context(), 5001, 0); !errors.Is(err, ecgrid.ErrTimeout) {
+			t.Errorf("got %v", err) // it may have been refused, as one was: a second such would be the last
 		}
 		f.failWith("Login", nil)
 		settled(t, f, e, storage)

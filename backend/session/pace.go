@@ -27,12 +27,15 @@ var (
 // allowed is from when on another Login like a may be sent. Refused and lost ones
 // count alike: each may lock the account, the one by ECGrid's rule for passwords,
 // the other by its rule for open sessions. What a write brings has only its own
-// past against it. In one round of candidates the pause, not the window, is waived.
+// past against it. What a success of a ended counts again once a did not work: it may
+// have been refused. In one round of candidates the pause, not the window, is waived.
 func allowed(mine []Attempt, a Attempt, sameRound bool) time.Time {
+	isOver := func(m Attempt) bool { return m.Over != "" && m.Over == a.Credential }
+	works := !slices.ContainsFunc(mine, func(m Attempt) bool { return m.Credential == a.Credential && !isOver(m) })
 	var counted []Attempt
 	for _, m := range mine {
 		another := m.Credential != a.Credential && (m.Brought || a.Brought)
-		if worksNow := m.Over != "" && m.Over == a.Credential; !another && !worksNow {
+		if !another && !(works && isOver(m)) {
 			counted = append(counted, m)
 		}
 	}

@@ -293,12 +293,21 @@ func TestBroughtCredentialHasItsOwnPast(t *testing.T) {
 }
 
 // A success ends the pause and not the window: what was refused before it, with another
-// credential, counts again once the one that worked is refused too. So there are 3 in 15
-// minutes, also where a password was changed twice.
+// credential, counts again once the one that worked is refused too, or may have been. So
+// there are 3 in 15 minutes, also where a password was changed twice.
 func TestRefusalsBeforeASuccessCountAgain(t *testing.T) {
 	t.Parallel()
-	for _, restarted := range []bool{false, true} {
-		bubble(t, strconv.FormatBool(restarted), func(t *testing.T) {
+	for name, what := range map[string]struct {
+		restarted bool
+		refusal   error // that comes instead of ECGrid's
+	}{
+		"refused":             {},
+		"refused, restarted":  {restarted: true},
+		"lost":                {refusal: ecgrid.ErrTimeout},
+		"lost, restarted":     {true, ecgrid.ErrTimeout},
+		"called server fault": {refusal: ecgrid.ErrServerFault},
+	} {
+		bubble(t, name, func(t *testing.T) {
 			p, f := oneProcess(t)
 			first := p.session(with(wrong), idle(0))
 			if err := read(first); !errors.Is(err, ErrRefused) {
@@ -308,9 +317,14 @@ func TestRefusalsBeforeASuccessCountAgain(t *testing.T) {
 			if err := read(p.session(idle(0))); err != nil {
 				t.Errorf("the one that works: %v", err)
 			}
-			f.set(func() { f.password = other })
 			time.Sleep(time.Second) // for the Logout
-			if restarted {
+			f.set(func() {
+				f.password = other
+				if what.refusal != nil {
+					f.lose["Login"] = what.refusal
+				}
+			})
+			if what.restarted {
 				p = p.restart()
 			}
 			s := p.session(idle(0))
