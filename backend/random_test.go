@@ -289,8 +289,11 @@ func (w *world) step(l *life, s step) error {
 	latency := time.Duration(w.luck.IntN(20e6))
 	broken := w.storm && w.luck.IntN(12) == 0
 	kind := inDoubt[w.luck.IntN(len(inDoubt))]
-	if (s.op == "Login" || s.op == "Logout") && kind == ecgrid.ErrFault {
+	switch {
+	case (s.op == "Login" || s.op == "Logout") && kind == ecgrid.ErrFault:
 		kind = ecgrid.ErrTimeout // it would be a refusal
+	case s.op == "Login" && s.done && kind == ecgrid.ErrServerFault:
+		kind = ecgrid.ErrTimeout // a refusal is not called a server fault, see API.md
 	}
 	w.mu.Unlock()
 	if s.op != "Get" {
