@@ -340,6 +340,29 @@ func TestRefusalsBeforeASuccessCountAgain(t *testing.T) {
 	}
 }
 
+// A confirmed change is a success of the credential that it brought: what the one before
+// had outweighed does not hold it up.
+func TestConfirmedChangeIsASuccess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, f := oneProcess(t)
+		s := p.session(with(wrong), idle(0))
+		for f.refused() < maxInWindow {
+			_ = read(s)
+			time.Sleep(time.Second)
+		}
+		if err := p.brings(right); err != nil {
+			t.Fatal(err)
+		}
+		f.set(func() { f.password = other })
+		p.ledger.Succeeds(s.Login, passwords(other)[0].Mark)
+		if err := read(p.session(with(other), idle(0))); err != nil {
+			t.Errorf("the new one: %v", err)
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
 // Line 10: where every session is dead at its first use, sessions are not piled up.
 func TestDeadOnArrival(t *testing.T) {
 	t.Parallel()
