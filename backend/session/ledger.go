@@ -43,7 +43,8 @@ type Attempt struct {
 	At         time.Time `json:"at"`         // when it failed, at the latest
 	Outcome    Outcome   `json:"outcome,omitempty"`
 	Brought    bool      `json:"brought,omitempty"` // by a write to config, which tried it at once
-	// Over is the Mark of a credential that worked since: it is held up no more.
+	// Over is the Mark of a credential that worked since: it is held up no more, until
+	// a Login with it fails.
 	Over string `json:"over,omitempty"`
 }
 
@@ -285,16 +286,6 @@ func (l *Ledger) over(e *entry, which func(Outcome) bool) (news bool) {
 	return news
 }
 
-// void: a credential that worked is refused now. What it had ended counts again.
-// Holds mu.
-func (l *Ledger) void(e *entry) {
-	for _, other := range l.entries {
-		if other.Login == e.Login && other.Over == e.Credential {
-			other.Over = ""
-		}
-	}
-}
-
 // makesUpFor tells that a success of e outweighs what became of other: that was over
 // before e was sent, and is not a credential of which e proves nothing.
 func (e *entry) makesUpFor(other *entry) bool {
@@ -341,9 +332,6 @@ func (l *Ledger) failed(e *entry, outcome Outcome) {
 	}
 	l.mu.Lock()
 	e.Outcome, e.At, e.underWay = outcome, l.clock.Now(), false
-	if outcome == Refused {
-		l.void(e)
-	}
 	l.mu.Unlock()
 	if l.persist() { // else its note is all that tells the next process
 		l.forget(e.note)

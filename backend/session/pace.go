@@ -30,20 +30,18 @@ var (
 // past against it. What a success of a ended counts again once a did not work: it may
 // have been refused. In one round of candidates the pause, not the window, is waived.
 func allowed(mine []Attempt, a Attempt, sameRound bool) time.Time {
-	isOver := func(m Attempt) bool { return m.Over != "" && m.Over == a.Credential }
-	works := !slices.ContainsFunc(mine, func(m Attempt) bool { return m.Credential == a.Credential && !isOver(m) })
-	var counted []Attempt
-	for _, m := range mine {
+	works := !slices.ContainsFunc(mine, func(m Attempt) bool {
+		return m.Credential == a.Credential && m.Over != a.Credential
+	})
+	counted := slices.DeleteFunc(slices.Clone(mine), func(m Attempt) bool {
 		another := m.Credential != a.Credential && (m.Brought || a.Brought)
-		if !another && !(works && isOver(m)) {
-			counted = append(counted, m)
-		}
-	}
+		return another || works && m.Over == a.Credential
+	})
 	until := afterWindow(counted)
 	if a.Brought || sameRound {
 		return until
 	}
-	if p := afterPause(counted); p.After(until) {
+	if p := afterPause(counted, a.Credential); p.After(until) {
 		return p
 	}
 	return until
@@ -66,9 +64,10 @@ func afterWindow(attempts []Attempt) time.Time {
 	return times[len(times)-maxInWindow].Add(window + time.Millisecond)
 }
 
-// afterPause is when the pause after the last attempt is over.
-func afterPause(attempts []Attempt) time.Time {
-	attempts = slices.DeleteFunc(slices.Clone(attempts), func(a Attempt) bool { return a.Over != "" })
+// afterPause is when the pause after the last attempt is over. What the success of
+// another credential ended lengthens none.
+func afterPause(attempts []Attempt, credential string) time.Time {
+	attempts = slices.DeleteFunc(slices.Clone(attempts), func(a Attempt) bool { return a.Over != "" && a.Over != credential })
 	if len(attempts) == 0 {
 		return time.Time{}
 	}
