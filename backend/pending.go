@@ -29,6 +29,9 @@ type Pending struct {
 
 func (p Pending) isLive() bool { return p.KeepUntil.IsZero() }
 
+// isExpired tells that it need not be kept any more.
+func (p Pending) isExpired(now time.Time) bool { return !p.isLive() && now.After(p.KeepUntil) }
+
 // livePending is the password that is to become the config's, or nil. There is one
 // at the most: another pair is not sent before this one is settled.
 func (c Config) livePending() *Pending {
@@ -99,7 +102,7 @@ func (c Config) mayOffer() bool {
 // the config has.
 func (c Config) mayBeLost(now time.Time) bool {
 	return slices.ContainsFunc(c.Pending, func(p Pending) bool {
-		return p.isLive() || !p.Definite && !now.After(p.KeepUntil)
+		return p.isLive() || !p.Definite && !p.isExpired(now)
 	})
 }
 
@@ -111,12 +114,12 @@ func (c Config) withoutPending(password string) Config {
 
 // expired tells whether something is kept that need not be any more.
 func (c Config) expired(now time.Time) bool {
-	return slices.ContainsFunc(c.Pending, func(p Pending) bool { return !p.isLive() && now.After(p.KeepUntil) })
+	return slices.ContainsFunc(c.Pending, func(p Pending) bool { return p.isExpired(now) })
 }
 
 // withoutExpired is c without it.
 func (c Config) withoutExpired(now time.Time) Config {
-	c.Pending = slices.DeleteFunc(slices.Clone(c.Pending), func(p Pending) bool { return !p.isLive() && now.After(p.KeepUntil) })
+	c.Pending = slices.DeleteFunc(slices.Clone(c.Pending), func(p Pending) bool { return p.isExpired(now) })
 	return c
 }
 

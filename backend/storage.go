@@ -63,6 +63,25 @@ func get[T any](ctx context.Context, s *store, key, what string) (*T, error) {
 	return v, nil
 }
 
+// getAll gives what is stored below a prefix, by name.
+func getAll[T any](ctx context.Context, s *store, prefix, whatAll, what string) (map[string]T, error) {
+	names, err := s.list(ctx, prefix, whatAll)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]T{}
+	for _, name := range names {
+		v, err := get[T](ctx, s, prefix+name, what)
+		if err != nil {
+			return nil, err
+		}
+		if v != nil {
+			all[name] = *v
+		}
+	}
+	return all, nil
+}
+
 func (s *store) put(ctx context.Context, key, what string, v any) error {
 	entry, err := logical.StorageEntryJSON(key, v)
 	if err != nil {
@@ -191,21 +210,13 @@ func (s *store) deleteReplacement(ctx context.Context, userID int32) error {
 
 // replacements are those that were not seen to end, by user.
 func (s *store) replacements(ctx context.Context) (map[int32]time.Time, error) {
-	names, err := s.list(ctx, replacePrefix, "the replacements")
+	stored, err := getAll[replacement](ctx, s, replacePrefix, "the replacements", "a replacement")
 	if err != nil {
 		return nil, err
 	}
 	found := map[int32]time.Time{}
-	for _, name := range names {
-		id, err := ParseUserID(name)
-		if err != nil {
-			continue
-		}
-		r, err := get[replacement](ctx, s, replacePrefix+name, "a replacement")
-		if err != nil {
-			return nil, err
-		}
-		if r != nil {
+	for name, r := range stored {
+		if id, err := ParseUserID(name); err == nil {
 			found[id] = r.At
 		}
 	}
@@ -231,21 +242,7 @@ func (s *store) PutAttempts(ctx context.Context, attempts []session.Attempt) err
 
 // Notes are all sessions that were noted, by name.
 func (s *store) Notes(ctx context.Context) (map[string]session.Note, error) {
-	names, err := s.list(ctx, sessionPrefix, "the noted sessions")
-	if err != nil {
-		return nil, err
-	}
-	notes := map[string]session.Note{}
-	for _, name := range names {
-		n, err := get[session.Note](ctx, s, sessionPrefix+name, "a noted session")
-		if err != nil {
-			return nil, err
-		}
-		if n != nil {
-			notes[name] = *n
-		}
-	}
-	return notes, nil
+	return getAll[session.Note](ctx, s, sessionPrefix, "the noted sessions", "a noted session")
 }
 
 // PutNote stores the note of a session.
