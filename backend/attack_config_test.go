@@ -52,6 +52,15 @@ func (f *faultsAndLands) engine(raw logical.Storage) *Engine {
 	return testEngineAt(f.fakeECGrid, raw, func(ecgrid.Endpoint) (ecgrid.Client, error) { return f, nil })
 }
 
+// faulting is a configured engine at an ECGrid that answers the first change with a fault
+// and makes it all the same, so much later.
+func faulting(t *testing.T, later time.Duration) (*faultsAndLands, *Engine, logical.Storage) {
+	t.Helper()
+	f := &faultsAndLands{fakeECGrid: newFake(), fault: ecgrid.ErrFault, late: []time.Duration{later}}
+	_, raw := configured(t, f.fakeECGrid)
+	return f, f.engine(raw), raw
+}
+
 // holdsPasswordOfNow checks that storage has the password that ECGrid has, in use or kept.
 func holdsPasswordOfNow(t *testing.T, f *fakeECGrid, raw logical.Storage) {
 	t.Helper()
@@ -69,9 +78,7 @@ func holdsPasswordOfNow(t *testing.T, f *fakeECGrid, raw logical.Storage) {
 func TestAttackFurtherTriesForgetNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := &faultsAndLands{fakeECGrid: newFake(), fault: ecgrid.ErrFault, late: []time.Duration{5 * time.Minute}}
-		_, raw := configured(t, f.fakeECGrid)
-		e := f.engine(raw)
+		f, e, raw := faulting(t, 5*time.Minute)
 		for range 4 {
 			if _, err := e.RotateRoot(t.Context()); err == nil {
 				t.Fatal("it was refused")
@@ -91,6 +98,21 @@ func TestAttackFurtherTriesForgetNothing(t *testing.T) {
 	})
 }
 
+// rotatedOnce has the password "right", which an operator wrote, superseded.
+func rotatedOnce(t *testing.T) (*Engine, *fakeECGrid, logical.Storage) {
+	t.Helper()
+	f := newFake()
+	storage := new(logical.InmemStorage)
+	e := testEngine(f, storage)
+	if err := e.WriteConfig(t.Context(), ConfigPatch{Username: ptr("login"), Password: ptr("right")}, noManager{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.RotateRoot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return e, f, storage
+}
+
 // An operator's password that was written without a try, and was seen to work by
 // rotate-root, is superseded like any other: written again it must not take the place
 // of the one that only Vault knows.
@@ -100,17 +122,9 @@ func TestAttackReappliedPasswordThatWasNotVerified(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				f := newFake()
-				storage := new(logical.InmemStorage)
-				e := testEngine(f, storage)
+				e, f, storage := rotatedOnce(t)
 				defer e.Close()
 				write := func(p ConfigPatch) error { return e.WriteConfig(t.Context(), p, noManager{}) }
-				if err := write(ConfigPatch{Username: ptr("login"), Password: ptr("right")}); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := e.RotateRoot(t.Context()); err != nil {
-					t.Fatal(err)
-				}
 				f.set(func() { f.password = "by support" }) // after a reset there
 				if err := write(ConfigPatch{Password: ptr("by support"), VerifyConnection: ptr(false)}); err != nil {
 					t.Fatal(err)
@@ -140,9 +154,7 @@ func TestAttackMoveBetweenVendorEndpointsForgetsNothing(t *testing.T) {
 	t.Run("a kept password lands", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			f := &faultsAndLands{fakeECGrid: newFake(), fault: ecgrid.ErrFault, late: []time.Duration{5 * time.Minute}}
-			_, raw := configured(t, f.fakeECGrid)
-			e := f.engine(raw)
+			f, e, raw := faulting(t, 5*time.Minute)
 			defer e.Close()
 			_, _ = e.RotateRoot(t.Context())
 			if err := e.WriteConfig(t.Context(), ConfigPatch{URL: ptr(theirREST)}, noManager{}); err != nil {
@@ -160,17 +172,9 @@ func TestAttackMoveBetweenVendorEndpointsForgetsNothing(t *testing.T) {
 	t.Run("a superseded password is written again", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			f := newFake()
-			storage := new(logical.InmemStorage)
-			e := testEngine(f, storage)
+			e, f, storage := rotatedOnce(t)
 			defer e.Close()
 			write := func(p ConfigPatch) error { return e.WriteConfig(t.Context(), p, noManager{}) }
-			if err := write(ConfigPatch{Username: ptr("login"), Password: ptr("right")}); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := e.RotateRoot(t.Context()); err != nil {
-				t.Fatal(err)
-			}
 			if err := write(ConfigPatch{URL: ptr(theirREST)}); err != nil {
 				t.Fatal(err)
 			}
@@ -187,17 +191,9 @@ func TestAttackMoveBetweenVendorEndpointsForgetsNothing(t *testing.T) {
 	t.Run("superseded password and move in one write", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			f := newFake()
-			storage := new(logical.InmemStorage)
-			e := testEngine(f, storage)
+			e, f, _ := rotatedOnce(t)
 			defer e.Close()
 			write := func(p ConfigPatch) error { return e.WriteConfig(t.Context(), p, noManager{}) }
-			if err := write(ConfigPatch{Username: ptr("login"), Password: ptr("right")}); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := e.RotateRoot(t.Context()); err != nil {
-				t.Fatal(err)
-			}
 			_ = write(ConfigPatch{URL: ptr(theirREST), Password: ptr("right")})
 			if n := f.refusedLogins(); n != 0 {
 				t.Errorf("%d refused logins with a password that is known to be superseded", n)
@@ -353,9 +349,7 @@ func TestAttackConfigStoredAndAnsweredAsFailed(t *testing.T) {
 func TestAttackAPasswordThatTheSessionKnowsIsStored(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := &faultsAndLands{fakeECGrid: newFake(), fault: ecgrid.ErrFault, late: []time.Duration{26 * time.Hour}}
-		_, raw := configured(t, f.fakeECGrid)
-		e := f.engine(raw)
+		f, e, raw := faulting(t, 26*time.Hour)
 		defer e.Close()
 		_, _ = e.RotateRoot(t.Context())
 		ticks(t, e, raw, 27*time.Hour)

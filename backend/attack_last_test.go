@@ -32,9 +32,7 @@ func TestAttackScheduledTriesForgetNothing(t *testing.T) {
 func TestAttackRestartsReachEveryCandidate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := &faultsAndLands{fakeECGrid: newFake(), fault: ecgrid.ErrFault, late: []time.Duration{5 * time.Minute}}
-		_, raw := configured(t, f.fakeECGrid)
-		e := f.engine(raw)
+		f, e, raw := faulting(t, 5*time.Minute)
 		for range 3 {
 			_, _ = e.RotateRoot(t.Context())
 		}
@@ -95,9 +93,7 @@ func TestAttackKeptPasswordsAndAFullTable(t *testing.T) {
 func TestAttackDeleteWhileAnOrderMayLand(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := &faultsAndLands{fakeECGrid: newFake(), fault: ecgrid.ErrFault, late: []time.Duration{5 * time.Minute}}
-		_, raw := configured(t, f.fakeECGrid)
-		e := f.engine(raw)
+		f, e, _ := faulting(t, 5*time.Minute)
 		defer e.Close()
 		if _, err := e.RotateRoot(t.Context()); !errors.Is(err, ErrOutcomeUnknown) {
 			t.Fatalf("got %v", err)

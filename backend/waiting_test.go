@@ -257,17 +257,23 @@ func TestLateJoinerHasItsOwnTime(t *testing.T) {
 	})
 }
 
+// twentyRoles writes them, each for a user of its own, to be rotated with that period.
+func twentyRoles(t *testing.T, f *fakeECGrid, e *Engine, storage logical.Storage, period time.Duration) {
+	t.Helper()
+	for i := range 20 {
+		userID := int32(6000 + i)
+		f.setKey(userID, fmt.Sprintf("key-%d", userID))
+		writeRole(t, e, storage, fmt.Sprintf("r%d", i), RolePatch{UserID: &userID, Schedule: SchedulePatch{Period: &period}})
+	}
+}
+
 // A round that has much to do goes on when Vault waits no more.
 func TestLongRound(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		e, storage := configured(t, f)
-		for i := range 20 {
-			userID := int32(6000 + i)
-			f.setKey(userID, fmt.Sprintf("key-%d", userID))
-			writeRole(t, e, storage, fmt.Sprintf("r%d", i), RolePatch{UserID: &userID, Schedule: SchedulePatch{Period: ptr(4 * time.Hour)}})
-		}
+		twentyRoles(t, f, e, storage, 4*time.Hour)
 		time.Sleep(5 * time.Hour)
 		f.set(func() { f.latency = 3 * time.Second })
 		for range 10 {
@@ -291,11 +297,7 @@ func TestVaultDoesNotWait(t *testing.T) {
 		if err := first.WriteConfig(t.Context(), ConfigPatch{Schedule: SchedulePatch{Period: ptr(time.Hour)}}, noManager{}); err != nil {
 			t.Fatal(err)
 		}
-		for i := range 20 {
-			userID := int32(6000 + i)
-			f.setKey(userID, fmt.Sprintf("key-%d", userID))
-			writeRole(t, first, raw, fmt.Sprintf("r%d", i), RolePatch{UserID: &userID, Schedule: SchedulePatch{Period: ptr(time.Hour)}})
-		}
+		twentyRoles(t, f, first, raw, time.Hour)
 		if _, err := first.RotateRoot(t.Context()); !errors.Is(err, ErrOutcomeUnknown) {
 			t.Fatal(err)
 		}
