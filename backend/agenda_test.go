@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,4 +77,26 @@ func TestUnreadableRoleHoldsUpNothing(t *testing.T) {
 		}
 		e.Close()
 	})
+}
+
+// What the calendar is told while it is filled is newer than what filling finds.
+func TestAttackCalendarIsNotOverwritten(t *testing.T) {
+	t.Parallel()
+	at := time.Now().Add(time.Hour)
+	for i := range 200_000 {
+		c := newCalendar()
+		var told sync.WaitGroup
+		list := func(context.Context) ([]string, error) { return []string{"a"}, nil }
+		read := func(context.Context, string) (time.Time, error) {
+			told.Go(func() { c.set("a", at) })
+			return time.Time{}, nil
+		}
+		if err := c.fill(t.Context(), list, read); err != nil {
+			t.Fatal(err)
+		}
+		told.Wait()
+		if len(c.at) == 0 && len(c.todo) == 0 {
+			t.Fatalf("try %d: a role that was just given a schedule is never looked at", i)
+		}
+	}
 }

@@ -502,3 +502,55 @@ func TestCountEndsWithTheRotation(t *testing.T) {
 		e.Close()
 	})
 }
+
+// A last counted lease of a key ends while Vault's storage or ECGrid fails at any step:
+// in the end the key is dead, and nothing is left of the count.
+func TestAttackLastLeaseEndsAtAnyCost(t *testing.T) {
+	t.Parallel()
+	for name, broken := range troubles() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			over := false
+			for nth := 1; !over; nth++ {
+				synctest.Test(t, func(t *testing.T) {
+					f := newFake()
+					first, raw := configured(t, f)
+					writeRole(t, first, raw, "a", RolePatch{UserID: ptr(int32(5001)), RotateOnRevoke: ptr(true)})
+					b := broken(nth)
+					e, _ := start(f, raw, b.at)
+					leased := make(chan string, 1)
+					ended := make(chan struct{})
+					b.run(func() {
+						defer close(ended)
+						issued, err := e.IssueCreds(context.Background(), "a", time.Hour)
+						if err != nil {
+							return // Vault has no lease
+						}
+						leased <- issued.APIKey
+						_ = e.RevokeLease(context.Background(), issued.Lease)
+					})
+					over = b.over()
+					if b.isDead() {
+						defer func() { close(b.buried); <-ended; time.Sleep(2 * time.Minute); e.Close() }()
+						e = testEngine(f, raw)
+					}
+					defer e.Close()
+					ticks(t, e, raw, 2*time.Hour)
+					select {
+					case key := <-leased:
+						if f.key(5001) == key {
+							t.Errorf("step %d, %+v: the key lives", nth, b.broken)
+						}
+					default:
+					}
+					if left, err := e.store.countPaths(t.Context()); err != nil || len(left) > 0 {
+						t.Errorf("step %d, %+v: %d counts left: %v", nth, b.broken, len(left), err)
+					}
+				})
+				if nth > 100 {
+					t.Fatal("no end")
+				}
+			}
+		})
+	}
+}

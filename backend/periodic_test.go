@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -394,4 +395,42 @@ func TestTickWithoutStorage(t *testing.T) {
 			})
 		})
 	}
+}
+
+// panicking has one operation panic.
+type panicking struct {
+	*fakeECGrid
+	op atomic.Value
+}
+
+func (p *panicking) WhoAmI(ctx context.Context, id string) (ecgrid.Session, error) {
+	if p.op.Load() == "WhoAmI" {
+		panic("a bug")
+	}
+	return p.fakeECGrid.WhoAmI(ctx, id)
+}
+
+// A panic in rotate-root leaves the rest of a round its turn.
+func TestAttackPanicInOnePartOfARound(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		p := &panicking{fakeECGrid: f}
+		first, raw := configured(t, f, func(c *Config) { c.Schedule = Schedule{Period: time.Hour} })
+		first.Close()
+		e := testEngineAt(f, raw, func(ecgrid.Endpoint) (ecgrid.Client, error) { return p, nil })
+		defer e.Close()
+		if err := e.WriteConfig(t.Context(), ConfigPatch{Schedule: SchedulePatch{Period: ptr(2 * time.Hour)}}, noManager{}); err != nil {
+			t.Fatal(err)
+		}
+		writeRole(t, e, raw, "a", RolePatch{UserID: ptr(int32(5001)), Schedule: SchedulePatch{Period: ptr(time.Hour)}})
+		p.op.Store("WhoAmI")
+		ticks(t, e, raw, 24*time.Hour)
+		if n := f.count("GenerateAPIKey"); n < 20 {
+			t.Errorf("%d rotations of a role in a day", n)
+		}
+		p.op.Store("")
+		ticks(t, e, raw, 24*time.Hour)
+		settled(t, f, e, raw)
+	})
 }

@@ -342,3 +342,26 @@ func TestReadsDuringRotateRoot(t *testing.T) {
 		}
 	}
 }
+
+// An operator's working credential ends a rotate-root that is not settled; config does
+// not go on to say that it is not.
+func TestAttackLastErrorEndsWithItsCause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		e, raw := configured(t, f)
+		defer e.Close()
+		f.failWith("ChangePassword", ecgrid.ErrTimeout)
+		_, _ = e.RotateRoot(t.Context())
+		time.Sleep(time.Minute)
+		f.set(func() { f.password = "by support" })
+		f.failWith("ChangePassword", nil)
+		if err := e.WriteConfig(t.Context(), ConfigPatch{Password: ptr("by support")}, noManager{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		if c := storedConfig(t, raw); c.livePending() == nil && c.Root.LastError != "" {
+			t.Error("settled an hour ago, and last_root_rotation_error still says that it is not")
+		}
+	})
+}

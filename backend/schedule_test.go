@@ -2,6 +2,7 @@ package backend
 
 import (
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -216,5 +217,33 @@ func TestLeft(t *testing.T) {
 		if got, ends := tt.rotation.left(tt.now); got != tt.want || ends != (tt.want != 0) {
 			t.Errorf("%s: %s, %t", name, got, ends)
 		}
+	}
+}
+
+// No schedule that is accepted panics later, or is never and looks like a time.
+func TestAttackCron(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(7, 7))
+	parts := []string{"*", "0", "7", "59", "60", "31", "30", "2", "/", "-", ",", "?", "L", "W", "#", "SUN", "feb", "@every 1s", "@daily", "TZ=", "CRON_TZ=UTC ", " ", " ", " ", " ", "\t", "99999999999999999999", "*/0", "0-0", "5-1", "é", "\x00"}
+	now := time.Date(2027, 2, 28, 23, 59, 59, 0, time.UTC)
+	for range 30_000 {
+		cron := ""
+		for range 1 + r.IntN(12) {
+			cron += parts[r.IntN(len(parts))]
+		}
+		func() {
+			defer func() {
+				if p := recover(); p != nil {
+					t.Errorf("%q panics: %v", cron, p)
+				}
+			}()
+			s, err := SchedulePatch{Cron: ptr(cron)}.apply(Schedule{})
+			if err != nil {
+				return
+			}
+			if next := s.after(now); !next.IsZero() && !next.After(now) {
+				t.Errorf("%q comes at %s", cron, next)
+			}
+		}()
 	}
 }

@@ -155,20 +155,6 @@ func moodyDay(t *testing.T, seed uint64) {
 	time.Sleep(time.Hour)
 }
 
-func storesPasswordOfNow(t *testing.T, f *fakeECGrid, raw logical.Storage) bool {
-	c := storedConfig(t, raw)
-	now := f.passwordOfNow()
-	if c.Password == now {
-		return true
-	}
-	for _, p := range c.Pending {
-		if p.Password == now {
-			return true
-		}
-	}
-	return false
-}
-
 // failing fails some writes, before or after they took effect.
 type failing struct {
 	logical.Storage
