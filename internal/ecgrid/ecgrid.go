@@ -1,7 +1,6 @@
-// Package ecgrid is the vocabulary that every way of talking to ECGrid
-// shares: the records an answer is read into and one sentinel per meaning of a
-// failure. The SOAP client returns them, backend decides by them; neither needs
-// to know the other.
+// Package ecgrid defines what the engine and every ECGrid client share: the client
+// interface, the records it returns, and one sentinel error for each kind of
+// failure. It knows neither the engine nor a wire format.
 package ecgrid
 
 import (
@@ -11,27 +10,27 @@ import (
 	"time"
 )
 
-// Endpoint is where and how ECGrid is reached. It holds no credential.
+// Endpoint is where and how a client reaches ECGrid. It holds no credential.
 type Endpoint struct {
 	// URL of the service, e.g. https://os.ecgrid.io/v4.1/prod/ECGridOS.asmx.
 	URL string
-	// CACert is the PEM bundle to trust instead of the system's; "" is the system's.
+	// CACert is a PEM bundle to trust instead of the system's; "" means the system's.
 	CACert string
-	// TLSServerName is the name to verify instead of the URL's host; "" is the host.
+	// TLSServerName is the name to verify instead of the URL's host; "" means the host.
 	TLSServerName string
-	// RequestTimeout bounds one call, its repeats and its backoff included.
+	// RequestTimeout bounds one call, including its retries and their backoff.
 	RequestTimeout time.Duration
-	// LoginTimeout bounds Login instead, which may outlive the request that needs
-	// it: a session that nobody learns of stays open. 0 is RequestTimeout.
+	// LoginTimeout bounds Login instead; 0 means RequestTimeout. A Login may outlive
+	// the request that needs it: a session that nobody learns of stays open.
 	LoginTimeout time.Duration
-	// MaxConcurrent is how many calls the caller makes at once; the pool of kept
-	// connections is sized to it.
+	// MaxConcurrent is how many calls the caller makes at once. The pool of
+	// connections has that size.
 	MaxConcurrent int
 }
 
-// Client is what the engine needs of ECGrid, over whatever transport. Where a
-// method takes a sessionID, an API key may stand for it (vendor docs). Every
-// failure wraps one sentinel of this package. It is safe for concurrent use.
+// Client is what the engine needs of ECGrid, over any transport. An API key can
+// replace a sessionID (vendor docs). Every failure wraps exactly one sentinel of this
+// package. A Client is safe for concurrent use.
 type Client interface {
 	Login(ctx context.Context, loginName, password string) (sessionID string, err error)
 	Logout(ctx context.Context, sessionID string) error
@@ -40,17 +39,17 @@ type Client interface {
 	GenerateAPIKey(ctx context.Context, sessionID string, userID int32) (string, error)
 	ChangePassword(ctx context.Context, sessionID, oldPassword, newPassword string) error
 	UserList(ctx context.Context, sessionID, name string) ([]User, error)
-	// Version needs no session: it tells whether ECGrid answers at all.
+	// Version needs no session. It shows whether ECGrid responds.
 	Version(ctx context.Context) (string, error)
-	// Close lets go of kept connections.
+	// Close closes idle connections.
 	Close()
 }
 
 // Connector makes a Client for an endpoint. It does no I/O.
 type Connector func(Endpoint) (Client, error)
 
-// Session is what WhoAmI tells of a session (WSDL type SessionInfo), less the
-// SessionID, which the caller has and nothing else should.
+// Session is what WhoAmI returns (WSDL type SessionInfo), without the SessionID: the
+// caller has it, and nobody else should.
 type Session struct {
 	ECGridOSVersion string
 	UserID          int32
@@ -62,7 +61,7 @@ type Session struct {
 	MailboxID       int32
 }
 
-// User is what UserList and UserInfo tell of a user (WSDL type UserIDInfo).
+// User is an entry of UserList (WSDL type UserIDInfo).
 type User struct {
 	UserID    int32
 	LoginName string
@@ -73,52 +72,51 @@ type User struct {
 	LockedOut bool
 }
 
-// What a failure means. An error of a client wraps exactly one of these; match
-// with errors.Is.
+// The kinds of failure. An error of a client wraps exactly one of them; match it with
+// errors.Is.
 var (
 	// ErrSessionExpired: ECGrid says that the session is dead.
 	ErrSessionExpired = errors.New("session expired")
-	// ErrAuthentication: ECGrid says Authentication, of a session or of a login.
+	// ErrAuthentication: ECGrid refused a login or a session (its code Authentication).
 	ErrAuthentication = errors.New("authentication refused")
-	// ErrAccessDenied: ECGrid says Authorization or AccessDenied.
+	// ErrAccessDenied: ECGrid answered Authorization or AccessDenied.
 	ErrAccessDenied = errors.New("access denied")
-	// ErrNotFound: ECGrid knows no such object, or calls its ID invalid.
+	// ErrNotFound: ECGrid knows no such object, or says that its ID is invalid.
 	ErrNotFound = errors.New("not found")
-	// ErrFault: any other fault: one that blames the request, one whose code is
-	// not known, or whose codes contradict each other.
+	// ErrFault: any other fault. It blames the request, its code is not known, or its
+	// codes contradict each other.
 	ErrFault = errors.New("fault without a known meaning")
-	// ErrServerFault: a fault that blames ECGrid itself, in its fault code and in
-	// its error code if there is one.
+	// ErrServerFault: a fault that blames ECGrid, both in its fault code and in its
+	// error code if it has one.
 	ErrServerFault = errors.New("server fault")
-	// ErrEmptyResult: an answer of the right shape, with nothing unexpected in it,
-	// whose result, a SessionID or a key, is absent, nil or blank, which the WSDL
-	// allows.
+	// ErrEmptyResult: a valid response whose result, a SessionID or a key, is absent,
+	// nil or blank. The WSDL allows that.
 	ErrEmptyResult = errors.New("empty result")
-	// ErrBadAnswer: not an answer to this call: HTML, half an answer, too large,
-	// a DTD, a redirect, an HTTP status without a SOAP body, an element that does
-	// not belong there, a key or SessionID that is not one word.
+	// ErrBadAnswer: not a response to this call. Examples are HTML, an incomplete or
+	// oversized response, a DTD, a redirect, an HTTP status without a SOAP body, an
+	// unexpected element, a key or SessionID that is not one word.
 	ErrBadAnswer = errors.New("not an ECGridOS answer")
-	// ErrUnreachable: no answer at all: no connection in the time for one, refused,
-	// reset, closed, TLS not trusted, HTTP 503 or 429 without a fault in it.
+	// ErrUnreachable: no response. The connection was not opened in time, refused,
+	// reset or closed, TLS was not trusted, or HTTP 503 or 429 came without a fault.
 	ErrUnreachable = errors.New("unreachable")
-	// ErrTimeout: no whole answer within Endpoint.RequestTimeout or the caller's
+	// ErrTimeout: no complete response within Endpoint.RequestTimeout or the caller's
 	// deadline.
 	ErrTimeout = errors.New("too slow")
 )
 
-// Error is a failed call. Its text holds the operation, the meaning and, where
-// ECGrid gave one, the number or known name of its error code; never a
-// credential, a SessionID or text that came from upstream.
+// Error is a failed call. Its text holds the operation, the kind and, if ECGrid sent
+// one, the number or known name of its error code. It never holds a credential, a
+// SessionID or text from upstream.
 type Error struct {
 	// Op is the ECGridOS operation, e.g. UserGetAPIKey.
 	Op string
 	// Kind is one of the sentinels above.
 	Kind error
-	// Reason is one of our own phrases that says more, or "".
+	// Reason is a fixed phrase of the client with more detail, or "".
 	Reason string
-	// Sent is false when it is certain that no byte of the request left, since no
-	// try had a connection, TLS included: the call has changed nothing. True means
-	// that it may have been carried out.
+	// Sent is false if certainly no byte of the request was sent, because no attempt
+	// got a connection (including TLS): the call changed nothing. If it is true, ECGrid
+	// may have carried out the call.
 	Sent bool
 }
 
@@ -129,11 +127,11 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %v (%s)", e.Op, e.Kind, e.Reason)
 }
 
-// Unwrap gives the sentinel to errors.Is.
+// Unwrap returns the sentinel, for errors.Is.
 func (e *Error) Unwrap() error { return e.Kind }
 
-// MayBeSent tells whether a call that failed may have been carried out: false only
-// where it is certain that nothing of it left.
+// MayBeSent reports whether ECGrid may have carried out a call that failed. It is
+// false only if certainly nothing was sent.
 func MayBeSent(err error) bool {
 	var failed *Error
 	return !errors.As(err, &failed) || failed.Sent

@@ -1,4 +1,4 @@
-// Package panics keeps a bug of ours from ending a process that other mounts share.
+// Package panics turns a panic into an error: other mounts share the plugin's process.
 package panics
 
 import (
@@ -9,12 +9,11 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// Err stands for a panic: a bug of ours, reported in the log.
+// Err stands for a panic, which is a bug of the plugin. The log has the details.
 var Err = errors.New("internal error, see the log of the plugin")
 
-// Recover is deferred where a panic would otherwise end the process, and with it
-// every mount of the plugin. The panic's value may hold anything, so only its type
-// is logged.
+// Recover stops a panic and sets err to Err. It must be deferred directly. It logs only
+// the type of the panic's value, which may hold a secret.
 func Recover(log hclog.Logger, err *error) {
 	p := recover()
 	if p == nil {

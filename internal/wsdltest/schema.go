@@ -1,9 +1,9 @@
-// Package wsdltest holds SOAP messages and WSDLs against a WSDL: the vendor's,
-// which the repository holds no copy of. It serves tests only.
+// Package wsdltest checks SOAP messages and WSDLs against a WSDL, in tests. It is made for
+// the vendor's WSDL, which is not in this repository.
 //
-// It knows the part of XML Schema that .NET's .asmx services use: sequences of
-// elements, enumerations, and the simple types int, short, long, unsignedByte,
-// float, double, decimal, boolean, dateTime and base64Binary.
+// It supports the part of XML Schema that .NET's .asmx services use: sequences of elements,
+// enumerations, and the types string, int, short, long, unsignedByte, float, double,
+// decimal, boolean, dateTime and base64Binary.
 package wsdltest
 
 import (
@@ -15,12 +15,12 @@ import (
 	"strings"
 )
 
-// VendorFile is where the vendor's WSDL lies, seen from a directory above the
+// VendorFile is the path of the vendor's WSDL, relative to a directory above the
 // repository.
 const VendorFile = "shared/ecgrid/ECGridOS.wsdl"
 
-// VendorPath finds the vendor's WSDL: the file ECGRID_WSDL names, else
-// VendorFile in any directory above the working directory.
+// VendorPath finds the vendor's WSDL: the file that ECGRID_WSDL names, or else VendorFile
+// in any directory above the working directory.
 func VendorPath() (string, bool) {
 	if path := os.Getenv("ECGRID_WSDL"); path != "" {
 		return path, exists(path)
@@ -56,7 +56,7 @@ type Schema struct {
 	messages  map[string]message
 	portTypes map[string]portType
 	bindings  map[string]binding
-	ports     map[string]port // by service/port
+	ports     map[string]port // keyed by service/port
 }
 
 // Load reads a WSDL file.
@@ -86,12 +86,12 @@ func Parse(r io.Reader) (*Schema, error) {
 	}
 	for _, schema := range d.Schemas {
 		if schema.TargetNamespace != d.TargetNamespace {
-			continue // the vendor's second one serves the HTTP GET and POST forms
+			continue // the vendor's second schema is for HTTP GET and POST
 		}
 		s.elements, s.complex, s.simple = byName(schema.Elements), byName(schema.Complex), byName(schema.Simple)
 	}
 	if len(s.elements) == 0 {
-		return nil, fmt.Errorf("no elements of namespace %q: not a WSDL, or not a literal one", d.TargetNamespace)
+		return nil, fmt.Errorf("no elements in namespace %q: not a WSDL, or not one with literal encoding", d.TargetNamespace)
 	}
 	for _, service := range d.Services {
 		for _, p := range service.Ports {
@@ -101,7 +101,7 @@ func Parse(r io.Reader) (*Schema, error) {
 	return s, nil
 }
 
-// Operations are the names of the SOAP operations that are bound.
+// Operations returns the names of the SOAP operations that have a binding.
 func (s *Schema) Operations() map[string]bool {
 	names := map[string]bool{}
 	for _, b := range s.bindings {
@@ -114,7 +114,7 @@ func (s *Schema) Operations() map[string]bool {
 	return names
 }
 
-// Addresses are the soap:address of each service/port.
+// Addresses returns the soap:address of each service/port.
 func (s *Schema) Addresses() map[string]string {
 	all := map[string]string{}
 	for name, p := range s.ports {
@@ -123,9 +123,13 @@ func (s *Schema) Addresses() map[string]string {
 	return all
 }
 
-type named interface{ name() string }
+type named struct {
+	Name string `xml:"name,attr"`
+}
 
-func byName[T named](list []T) map[string]T {
+func (n named) name() string { return n.Name }
+
+func byName[T interface{ name() string }](list []T) map[string]T {
 	m := make(map[string]T, len(list))
 	for _, v := range list {
 		m[v.name()] = v
@@ -141,7 +145,7 @@ type definitions struct {
 	PortTypes       []portType `xml:"portType"`
 	Bindings        []binding  `xml:"binding"`
 	Services        []struct {
-		Name  string `xml:"name,attr"`
+		named
 		Ports []port `xml:"port"`
 	} `xml:"service"`
 }
@@ -154,7 +158,7 @@ type schema struct {
 }
 
 type element struct {
-	Name     string       `xml:"name,attr"`
+	named
 	Ref      string       `xml:"ref,attr"`
 	Type     string       `xml:"type,attr"`
 	Min      string       `xml:"minOccurs,attr"`
@@ -164,38 +168,39 @@ type element struct {
 }
 
 type complexType struct {
-	Name     string     `xml:"name,attr"`
+	named
 	Sequence []element  `xml:"sequence>element"`
 	Any      []struct{} `xml:"sequence>any"`
 }
 
 type simpleType struct {
-	Name        string `xml:"name,attr"`
+	named
 	Restriction struct {
-		Base string `xml:"base,attr"`
-		Enum []struct {
-			Value string `xml:"value,attr"`
-		} `xml:"enumeration"`
+		Base string        `xml:"base,attr"`
+		Enum []enumeration `xml:"enumeration"`
 	} `xml:"restriction"`
 }
 
+type enumeration struct {
+	Value string `xml:"value,attr"`
+}
+
 type message struct {
-	Name  string `xml:"name,attr"`
+	named
 	Parts []struct {
-		Name    string `xml:"name,attr"`
+		named
 		Element string `xml:"element,attr"`
 		Type    string `xml:"type,attr"`
 	} `xml:"part"`
 }
 
 type portType struct {
-	Name       string     `xml:"name,attr"`
-	Operations []abstract `xml:"operation"`
+	named
+	Operations []portOperation `xml:"operation"`
 }
 
-// abstract is an operation of a port type.
-type abstract struct {
-	Name  string `xml:"name,attr"`
+type portOperation struct {
+	named
 	Input struct {
 		Message string `xml:"message,attr"`
 	} `xml:"input"`
@@ -205,18 +210,17 @@ type abstract struct {
 }
 
 type binding struct {
-	Name string `xml:"name,attr"`
+	named
 	Type string `xml:"type,attr"`
 	SOAP struct {
 		XMLName   xml.Name
 		Transport string `xml:"transport,attr"`
 	} `xml:"binding"`
-	Operations []bound `xml:"operation"`
+	Operations []boundOperation `xml:"operation"`
 }
 
-// bound is an operation of a binding.
-type bound struct {
-	Name string `xml:"name,attr"`
+type boundOperation struct {
+	named
 	SOAP struct {
 		XMLName xml.Name
 		Action  string `xml:"soapAction,attr"`
@@ -234,7 +238,7 @@ type bodyUse struct {
 }
 
 type port struct {
-	Name    string `xml:"name,attr"`
+	named
 	Binding string `xml:"binding,attr"`
 	Address struct {
 		XMLName  xml.Name
@@ -242,13 +246,5 @@ type port struct {
 	} `xml:"address"`
 }
 
-func (e element) name() string     { return e.Name }
-func (t complexType) name() string { return t.Name }
-func (t simpleType) name() string  { return t.Name }
-func (m message) name() string     { return m.Name }
-func (p portType) name() string    { return p.Name }
-func (b binding) name() string     { return b.Name }
-func (o abstract) name() string    { return o.Name }
-func (o bound) name() string       { return o.Name }
-
+// local returns a qualified name without its prefix.
 func local(qname string) string { return qname[strings.LastIndexByte(qname, ':')+1:] }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -24,9 +25,8 @@ type node struct {
 	Children []node     `xml:",any"`
 }
 
-// ValidateEnvelope tells what the WSDL has against a SOAP 1.1 or 1.2 message
-// whose body should hold the element of that name. No error repeats a value of
-// the message.
+// ValidateEnvelope checks that the body of a SOAP 1.1 or 1.2 message is the element want,
+// as the WSDL declares it. Its errors never repeat a value of the message.
 func (s *Schema) ValidateEnvelope(message []byte, want string) error {
 	body, err := readBody(message)
 	if err != nil {
@@ -42,7 +42,7 @@ func (s *Schema) ValidateEnvelope(message []byte, want string) error {
 	return s.checkElement(want, body, declared)
 }
 
-// readBody is the one element in a message's Body.
+// readBody returns the only element of a message's Body.
 func readBody(message []byte) (node, error) {
 	if bytes.Contains(message, []byte("<!DOCTYPE")) {
 		return node{}, errors.New("a SOAP message has no DTD")
@@ -64,7 +64,7 @@ func readBody(message []byte) (node, error) {
 		parts = parts[1:]
 	}
 	if len(parts) != 1 || parts[0].XMLName != (xml.Name{Space: space, Local: "Body"}) || len(parts[0].Children) != 1 {
-		return node{}, errors.New("the envelope does not hold one Body with one element")
+		return node{}, errors.New("the envelope must hold one Body with one element")
 	}
 	return parts[0].Children[0], nil
 }
@@ -76,7 +76,7 @@ func onlySpaceLeft(d *xml.Decoder) error {
 			return nil
 		}
 		if text, ok := token.(xml.CharData); err != nil || !ok || strings.TrimSpace(string(text)) != "" {
-			return errors.New("something follows the envelope")
+			return errors.New("data after the envelope")
 		}
 	}
 }
@@ -101,8 +101,8 @@ func (s *Schema) checkElement(path string, n node, e element) error {
 	return s.checkSimple(path, n, e.Type)
 }
 
-// checkAttrs: no type of the WSDL declares attributes, so there are only
-// xmlns and xsi ones. It tells whether the element is nil.
+// checkAttrs accepts only xmlns and xsi attributes: no type of the WSDL declares any. It
+// reports whether the element is nil.
 func checkAttrs(path string, n node, e element) (isNil bool, err error) {
 	for _, a := range n.Attrs {
 		switch {
@@ -120,10 +120,10 @@ func checkAttrs(path string, n node, e element) (isNil bool, err error) {
 	return isNil, nil
 }
 
-// checkSequence walks elements and their declarations side by side.
+// checkSequence checks the children of n against the declarations of a sequence, in order.
 func (s *Schema) checkSequence(path string, n node, t complexType) error {
 	if len(t.Any) > 0 {
-		return fmt.Errorf("%s: its type allows anything, which is not supported here", path)
+		return fmt.Errorf("%s: the type allows any content, which this package does not support", path)
 	}
 	if strings.TrimSpace(n.Text) != "" {
 		return fmt.Errorf("%s: text between elements", path)
@@ -143,7 +143,7 @@ func (s *Schema) checkSequence(path string, n node, t complexType) error {
 			count++
 		}
 		if count < least {
-			return fmt.Errorf("%s: %s is missing, or not in its place", path, e.Name)
+			return fmt.Errorf("%s: %s is missing or out of order", path, e.Name)
 		}
 	}
 	if len(rest) > 0 {
@@ -152,7 +152,7 @@ func (s *Schema) checkSequence(path string, n node, t complexType) error {
 	return nil
 }
 
-// occurs: XML Schema's default is 1 for both.
+// occurs returns minOccurs and maxOccurs. Both default to 1.
 func (e element) occurs() (least, most int, err error) {
 	least, most = 1, 1
 	if e.Min != "" {
@@ -161,7 +161,7 @@ func (e element) occurs() (least, most int, err error) {
 		}
 	}
 	if e.Max == "unbounded" {
-		return least, int(^uint(0) >> 1), nil
+		return least, math.MaxInt, nil
 	}
 	if e.Max != "" {
 		if most, err = strconv.Atoi(e.Max); err != nil {
@@ -176,19 +176,17 @@ func (s *Schema) checkSimple(path string, n node, typ string) error {
 		return fmt.Errorf("%s: elements in a value", path)
 	}
 	if t, ok := s.simple[local(typ)]; ok && !strings.HasPrefix(typ, "s:") {
-		for _, v := range t.Restriction.Enum {
-			if n.Text == v.Value {
-				return nil
-			}
+		if !slices.Contains(t.Restriction.Enum, enumeration{n.Text}) {
+			return fmt.Errorf("%s: not a value of %s", path, t.Name)
 		}
-		return fmt.Errorf("%s: not a value of %s", path, t.Name)
+		return nil
 	}
 	if typ == "s:string" {
 		return nil
 	}
-	valid, ok := lexical[typ]
+	valid, ok := lexicalForms[typ]
 	if !ok {
-		return fmt.Errorf("%s: type %s is not supported here", path, typ)
+		return fmt.Errorf("%s: this package does not support type %s", path, typ)
 	}
 	if !valid(strings.Trim(n.Text, " \t\r\n")) {
 		return fmt.Errorf("%s: not a valid %s", path, typ)
@@ -196,8 +194,8 @@ func (s *Schema) checkSimple(path string, n node, typ string) error {
 	return nil
 }
 
-// lexical are XML Schema's lexical forms, surrounding white space removed.
-var lexical = map[string]func(string) bool{
+// lexicalForms validates the types of XML Schema, without surrounding white space.
+var lexicalForms = map[string]func(string) bool{
 	"s:int":          integer(32),
 	"s:short":        integer(16),
 	"s:long":         integer(64),
@@ -214,12 +212,6 @@ func integer(bits int) func(string) bool {
 	return func(v string) bool { _, err := strconv.ParseInt(v, 10, bits); return err == nil }
 }
 
-// number: Go also reads hexadecimal, underscores and words that XML Schema does not.
-func number(v string) bool {
-	if v == "INF" || v == "-INF" || v == "NaN" {
-		return true
-	}
-	return floating.MatchString(v)
-}
-
-var floating = regexp.MustCompile(`^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$`)
+// number is not strconv.ParseFloat, which also accepts hexadecimal, underscores and other
+// words.
+var number = regexp.MustCompile(`^(-?INF|NaN|[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?)$`).MatchString

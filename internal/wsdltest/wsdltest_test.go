@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-const small = `<?xml version="1.0"?>
+const testWSDL = `<?xml version="1.0"?>
 <wsdl:definitions xmlns:wsdl="http://schemas.xmlsoap.org/wsdl/" xmlns:soap="http://schemas.xmlsoap.org/wsdl/soap/"
   xmlns:s="http://www.w3.org/2001/XMLSchema" xmlns:tns="urn:t" targetNamespace="urn:t">
 <wsdl:types><s:schema elementFormDefault="qualified" targetNamespace="urn:t">
@@ -49,23 +49,23 @@ func envelope(body string) string {
 	return `<?xml version="1.0" encoding="utf-8"?><e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/" xmlns:i="` + xsi + `"><e:Body>` + body + `</e:Body></e:Envelope>`
 }
 
-func one(inner string) string {
+func record(inner string) string {
 	return envelope(`<Get xmlns="urn:t"><N>1</N><All><One>` + inner + `</One></All></Get>`)
 }
 
 func TestValidateEnvelope(t *testing.T) {
 	t.Parallel()
-	s := parse(t, small)
+	s := parse(t, testWSDL)
 	for name, c := range map[string]struct{ message, wrong string }{
-		"all there":            {envelope(`<Get xmlns="urn:t"><ID>a</ID><N>1</N><All/></Get>`), ""},
+		"complete":             {envelope(`<Get xmlns="urn:t"><ID>a</ID><N>1</N><All/></Get>`), ""},
 		"optional left out":    {envelope(`<Get xmlns="urn:t"><N> -7 </N></Get>`), ""},
 		"other prefix":         {envelope(`<x:Get xmlns:x="urn:t"><x:N>1</x:N></x:Get>`), ""},
 		"soap 1.2":             {strings.Replace(envelope(`<Get xmlns="urn:t"><N>1</N></Get>`), "http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope", 1), ""},
 		"header":               {strings.Replace(envelope(`<Get xmlns="urn:t"><N>1</N></Get>`), "<e:Body>", "<e:Header/><e:Body>", 1), ""},
 		"nil":                  {envelope(`<Get xmlns="urn:t"><N>1</N><All><One i:nil="true"/><One/></All></Get>`), ""},
-		"values":               {one(`<Short>-32768</Short><Float>-5.5e1</Float><Bool>1</Bool><When>2026-01-02T03:04:05.1234567</When><Level>Low</Level>`), ""},
-		"year one":             {one(`<When>0001-01-01T00:00:00</When>`), ""},
-		"infinite":             {one(`<Float>-INF</Float>`), ""},
+		"values":               {record(`<Short>-32768</Short><Float>-5.5e1</Float><Bool>1</Bool><When>2026-01-02T03:04:05.1234567</When><Level>Low</Level>`), ""},
+		"year one":             {record(`<When>0001-01-01T00:00:00</When>`), ""},
+		"infinite":             {record(`<Float>-INF</Float>`), ""},
 		"required missing":     {envelope(`<Get xmlns="urn:t"><ID>a</ID></Get>`), "N is missing"},
 		"order":                {envelope(`<Get xmlns="urn:t"><N>1</N><ID>a</ID></Get>`), "ID is unknown, out of order"},
 		"twice":                {envelope(`<Get xmlns="urn:t"><ID>a</ID><ID>a</ID><N>1</N></Get>`), "N is missing"},
@@ -83,41 +83,41 @@ func TestValidateEnvelope(t *testing.T) {
 		"int words":            {envelope(`<Get xmlns="urn:t"><N>one</N></Get>`), "valid s:int"},
 		"int hexadecimal":      {envelope(`<Get xmlns="urn:t"><N>0x10</N></Get>`), "valid s:int"},
 		"int too large":        {envelope(`<Get xmlns="urn:t"><N>2147483648</N></Get>`), "valid s:int"},
-		"short too large":      {one(`<Short>32768</Short>`), "valid s:short"},
-		"float words":          {one(`<Float>Infinity</Float>`), "valid s:float"},
-		"float hexadecimal":    {one(`<Float>0x1p3</Float>`), "valid s:float"},
-		"boolean of .NET":      {one(`<Bool>True</Bool>`), "valid s:boolean"},
-		"date only":            {one(`<When>2026-01-02</When>`), "valid s:dateTime"},
-		"month 13":             {one(`<When>2026-13-02T00:00:00</When>`), "valid s:dateTime"},
-		"enum":                 {one(`<Level>high</Level>`), "not a value of Level"},
-		"enum empty":           {one(`<Level/>`), "not a value of Level"},
+		"short too large":      {record(`<Short>32768</Short>`), "valid s:short"},
+		"float words":          {record(`<Float>Infinity</Float>`), "valid s:float"},
+		"float hexadecimal":    {record(`<Float>0x1p3</Float>`), "valid s:float"},
+		"boolean of .NET":      {record(`<Bool>True</Bool>`), "valid s:boolean"},
+		"date only":            {record(`<When>2026-01-02</When>`), "valid s:dateTime"},
+		"month 13":             {record(`<When>2026-13-02T00:00:00</When>`), "valid s:dateTime"},
+		"enum":                 {record(`<Level>high</Level>`), "not a value of Level"},
+		"enum empty":           {record(`<Level/>`), "not a value of Level"},
 		"not an envelope":      {`<a/>`, "not a SOAP envelope"},
 		"half":                 {`<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/">`, "not well-formed"},
 		"two in the body":      {envelope(`<Get xmlns="urn:t"><N>1</N></Get><Get xmlns="urn:t"><N>1</N></Get>`), "one Body"},
-		"after the envelope":   {envelope(`<Get xmlns="urn:t"><N>1</N></Get>`) + "<a/>", "follows the envelope"},
+		"after the envelope":   {envelope(`<Get xmlns="urn:t"><N>1</N></Get>`) + "<a/>", "data after the envelope"},
 		"dtd":                  {strings.Replace(envelope(`<Get xmlns="urn:t"><N>1</N></Get>`), "?>", "?><!DOCTYPE a>", 1), "no DTD"},
-		"rubbish in Latin-1":   {envelope("<Get xmlns=\"urn:t\"><ID>\xe9</ID><N>1</N></Get>"), "not well-formed"},
+		"Latin-1":              {envelope("<Get xmlns=\"urn:t\"><ID>\xe9</ID><N>1</N></Get>"), "not well-formed"},
 		"another body's fault": {envelope(`<e:Fault/>`), "want {urn:t}Get"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			expect(t, s.ValidateEnvelope([]byte(c.message), "Get"), c.wrong)
+			wantError(t, s.ValidateEnvelope([]byte(c.message), "Get"), c.wrong)
 		})
 	}
-	expect(t, s.ValidateEnvelope([]byte(envelope(`<None xmlns="urn:t"/>`)), "None"), "")
-	expect(t, s.ValidateEnvelope([]byte(envelope(`<None xmlns="urn:t"><N>1</N></None>`)), "None"), "N is unknown")
-	expect(t, s.ValidateEnvelope([]byte(envelope(`<Get/>`)), "Got"), "declares no element Got")
+	wantError(t, s.ValidateEnvelope([]byte(envelope(`<None xmlns="urn:t"/>`)), "None"), "")
+	wantError(t, s.ValidateEnvelope([]byte(envelope(`<None xmlns="urn:t"><N>1</N></None>`)), "None"), "N is unknown")
+	wantError(t, s.ValidateEnvelope([]byte(envelope(`<Get/>`)), "Got"), "declares no element Got")
 }
 
 func TestErrorsRepeatNoValue(t *testing.T) {
 	t.Parallel()
 	const secret = "canary-value"
-	s := parse(t, small)
+	s := parse(t, testWSDL)
 	for _, message := range []string{
 		envelope(`<Get xmlns="urn:t"><N>` + secret + `</N></Get>`),
 		envelope(`<Get xmlns="urn:t">` + secret + `<N>1</N></Get>`),
 		envelope(`<Get xmlns="urn:t"><N a="` + secret + `">1</N></Get>`),
-		one(`<Level>` + secret + `</Level>`),
+		record(`<Level>` + secret + `</Level>`),
 		envelope(`<Get xmlns="urn:t"><N>1</N></Get>` + secret + `<`),
 	} {
 		if err := s.ValidateEnvelope([]byte(message), "Get"); err == nil || strings.Contains(err.Error(), secret) {
@@ -128,7 +128,7 @@ func TestErrorsRepeatNoValue(t *testing.T) {
 
 func TestWithin(t *testing.T) {
 	t.Parallel()
-	large := parse(t, small)
+	large := parse(t, testWSDL)
 	for name, c := range map[string]struct{ old, new, wrong string }{
 		"same":               {"", "", ""},
 		"other address":      {"http://one/", "https://two/", ""},
@@ -156,7 +156,7 @@ func TestWithin(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			expect(t, parse(t, strings.ReplaceAll(small, c.old+"", c.new)).Within(large), c.wrong)
+			wantError(t, parse(t, strings.ReplaceAll(testWSDL, c.old, c.new)).Within(large), c.wrong)
 		})
 	}
 }
@@ -166,7 +166,7 @@ func TestParseRefuses(t *testing.T) {
 	for name, wsdl := range map[string]string{
 		"html":        "<html></html>",
 		"no elements": `<definitions xmlns="http://schemas.xmlsoap.org/wsdl/" targetNamespace="urn:t"/>`,
-		"half":        small[:len(small)/2],
+		"half":        testWSDL[:len(testWSDL)/2],
 	} {
 		if _, err := Parse(strings.NewReader(wsdl)); err == nil {
 			t.Errorf("%s: taken for a WSDL", name)
@@ -180,7 +180,7 @@ func TestVendorPath(t *testing.T) {
 	if _, ok := VendorPath(); ok {
 		t.Error("a file that does not exist was found")
 	}
-	if err := os.WriteFile(file, []byte(small), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(testWSDL), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if path, ok := VendorPath(); !ok || path != file {
@@ -194,7 +194,7 @@ func TestVendorPath(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(want, []byte(small), 0o600); err != nil {
+	if err := os.WriteFile(want, []byte(testWSDL), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("ECGRID_WSDL", "")
@@ -204,7 +204,7 @@ func TestVendorPath(t *testing.T) {
 	}
 }
 
-// The vendor's own file: what the other tests rest upon can be read from it.
+// What other tests need can be read from the vendor's own WSDL.
 func TestVendor(t *testing.T) {
 	path, ok := VendorPath()
 	if !ok {
@@ -220,12 +220,12 @@ func TestVendor(t *testing.T) {
 		}
 	}
 	const ns = ` xmlns="https://os.ecgrid.io/"`
-	expect(t, s.ValidateEnvelope([]byte(envelope("<UserGetAPIKey"+ns+"><SessionID>a</SessionID><UserID>5001</UserID></UserGetAPIKey>")), "UserGetAPIKey"), "")
-	expect(t, s.ValidateEnvelope([]byte(envelope("<UserGetAPIKey"+ns+"><SessionID>a</SessionID></UserGetAPIKey>")), "UserGetAPIKey"), "UserID is missing")
-	expect(t, s.Within(s), "")
+	wantError(t, s.ValidateEnvelope([]byte(envelope("<UserGetAPIKey"+ns+"><SessionID>a</SessionID><UserID>5001</UserID></UserGetAPIKey>")), "UserGetAPIKey"), "")
+	wantError(t, s.ValidateEnvelope([]byte(envelope("<UserGetAPIKey"+ns+"><SessionID>a</SessionID></UserGetAPIKey>")), "UserGetAPIKey"), "UserID is missing")
+	wantError(t, s.Within(s), "")
 }
 
-func expect(t *testing.T, err error, wrong string) {
+func wantError(t *testing.T, err error, wrong string) {
 	t.Helper()
 	if wrong == "" && err != nil {
 		t.Errorf("refused: %v", err)

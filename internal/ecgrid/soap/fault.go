@@ -8,24 +8,24 @@ import (
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
-// code is what ECGrid is known to put into a fault.
-type code struct {
+// errorCode is an error code that ECGrid puts into the detail of a fault.
+type errorCode struct {
 	name string
-	// number is the place in the WSDL's RetCode, from which numbers are deduced
-	// (the documents' samples agree), or -1.
+	// number is the position in the WSDL's RetCode, or -1. The vendor does not document
+	// the numbers, but its samples agree with the positions.
 	number int
 	kind   error
 }
 
-// codes: the names of the newer documents, then RetCode of the WSDL.
-var codes = []code{
+// errorCodes holds the names of the newer documents, then RetCode of the WSDL.
+var errorCodes = []errorCode{
 	{"Authentication", -1, ecgrid.ErrAuthentication},
 	{"Authorization", -1, ecgrid.ErrAccessDenied},
 	{"ObjectNotFound", -1, ecgrid.ErrNotFound},
 	{"InvalidParameter", -1, ecgrid.ErrFault},
 	{"SystemError", -1, ecgrid.ErrServerFault},
-	// The one number that the documents name. RetCode would have it Duplicate,
-	// which no operation of ours can cause.
+	// The only number in the documents. In RetCode it would be Duplicate, which no
+	// operation of this client can cause.
 	{"", 5, ecgrid.ErrSessionExpired},
 	{"Unknown", -1, ecgrid.ErrFault},
 	{"Success", 0, ecgrid.ErrFault},
@@ -43,19 +43,20 @@ var codes = []code{
 }
 
 const (
+	noCode             = "no code"
 	unknownCode        = "unknown code"
-	contradictingCodes = "codes that contradict each other"
+	contradictoryCodes = "contradictory codes"
 )
 
-// maxCode is the longest number of an unknown code that an error repeats, in
-// digits: long enough for a code, too short for a secret.
-const maxCode = 5
+// maxCodeDigits limits the unknown numbers that an error repeats: long enough for a code,
+// too short for a secret.
+const maxCodeDigits = 5
 
-// faultMeaning gives the failure for the text of a code, which is not "".
-func faultMeaning(text string) (f *failure, known bool) {
+// classifyCode returns the failure that an error code stands for. text is not "".
+func classifyCode(text string) (f *failure, known bool) {
 	n, err := strconv.Atoi(text)
 	isNumber := err == nil && n >= 0
-	for _, c := range codes {
+	for _, c := range errorCodes {
 		if text == c.name {
 			return &failure{kind: c.kind, reason: "code " + c.name}, true
 		}
@@ -64,131 +65,114 @@ func faultMeaning(text string) (f *failure, known bool) {
 		}
 	}
 	f = &failure{kind: ecgrid.ErrFault, reason: unknownCode}
-	if isNumber && len(text) <= maxCode {
+	if isNumber && len(text) <= maxCodeDigits {
 		f.reason = "code " + strconv.Itoa(n)
 	}
 	return f, false
 }
 
-// verdict is what the codes of one fault say together. ECGrid puts the same thing
-// into several elements, of which some may be unknown here.
-type verdict struct {
+// faultCodes combines the codes of one fault. ECGrid repeats its error code in several
+// elements, and may do so in a form that is not known here.
+type faultCodes struct {
 	known, unknown *failure
-	conflict       bool
+	contradictory  bool
+	// blamesServer and blamesOther tell whom the faultcode elements of SOAP blame.
+	blamesServer, blamesOther bool
 }
 
-func (v *verdict) add(text string) {
-	f, known := faultMeaning(text)
+// addErrorCode adds one of ECGrid's error codes.
+func (c *faultCodes) addErrorCode(text string) {
+	f, known := classifyCode(text)
 	switch {
-	case !known && (v.unknown == nil || v.unknown.reason == unknownCode):
-		v.unknown = f
-	case known && v.known == nil:
-		v.known = f
-	case known && f.kind != v.known.kind:
-		v.conflict = true
+	case !known && (c.unknown == nil || c.unknown.reason == unknownCode):
+		c.unknown = f
+	case known && c.known == nil:
+		c.known = f
+	case known && f.kind != c.known.kind:
+		c.contradictory = true
 	}
 }
 
-// failure is nil where there was no code at all.
-func (v *verdict) failure() *failure {
+// addFaultCode adds a faultcode of SOAP, such as "soap:Server.Reason".
+func (c *faultCodes) addFaultCode(text string) {
+	text = strings.Trim(text, xmlSpace)
+	text = text[strings.LastIndexByte(text, ':')+1:]
+	text, _, _ = strings.Cut(text, ".")
+	if text == "Server" || text == "Receiver" { // of SOAP 1.1, of SOAP 1.2
+		c.blamesServer = true
+	} else {
+		c.blamesOther = true
+	}
+}
+
+// failure classifies the fault. The error codes decide, but only a fault whose faultcode
+// blames the server is a server fault. For a Login, any other fault is a refusal, and
+// retrying a refusal would lock the account.
+func (c *faultCodes) failure() *failure {
+	f := &failure{kind: ecgrid.ErrServerFault, reason: noCode}
 	switch {
-	case v.conflict:
-		return &failure{kind: ecgrid.ErrFault, reason: contradictingCodes}
-	case v.known != nil:
-		return v.known
+	case c.contradictory:
+		f = &failure{kind: ecgrid.ErrFault, reason: contradictoryCodes}
+	case c.known != nil:
+		f = c.known
+	case c.unknown != nil:
+		f = c.unknown
 	}
-	return v.unknown
+	if f.kind == ecgrid.ErrServerFault && (!c.blamesServer || c.blamesOther) {
+		f.kind = ecgrid.ErrFault
+	}
+	return f
 }
 
-// serverCodes are the fault codes with which SOAP 1.1 and 1.2 blame the server.
-var serverCodes = map[string]bool{"Server": true, "Receiver": true}
-
-// blame is whom the fault codes of one fault name.
-type blame struct{ server, other bool }
-
-func (b *blame) add(faultcode string) {
-	if serverCodes[localPart(faultcode)] {
-		b.server = true
-		return
-	}
-	b.other = true
-}
-
-// fault reads the element at hand, a SOAP Fault. The codes in its detail decide,
-// but it is the server's own only if its fault code says so too: in answer to a
-// Login anything else is a refusal, and to take one for an accident locks the
-// account.
-func (a *answer) fault(soap string) (*failure, error) {
-	var blames blame
-	var codes verdict
-	err := a.children(func(start xml.StartElement) error {
+// fault reads the element, a SOAP Fault.
+func (p *parser) fault(soap string) (*failure, error) {
+	var codes faultCodes
+	err := p.children(func(start xml.StartElement) error {
 		if start.Name.Space != "" && start.Name.Space != soap {
-			return a.skip()
+			return p.skip()
 		}
 		switch start.Name.Local {
 		case "faultcode":
-			return a.faultCode(&blames, (*answer).string)
+			text, err := p.text()
+			codes.addFaultCode(text)
+			return err
 		case "Code": // SOAP 1.2
-			return a.faultCode(&blames, (*answer).faultValue)
+			text, err := p.faultValue()
+			codes.addFaultCode(text)
+			return err
 		case "detail", "Detail":
-			return a.faultDetail(&codes)
+			return p.faultDetail(&codes)
 		}
-		return a.skip()
+		return p.skip()
 	})
-	if err != nil {
-		return nil, err
-	}
-	f := codes.failure()
-	if f == nil {
-		f = &failure{kind: ecgrid.ErrServerFault, reason: "no code"}
-	}
-	if f.kind == ecgrid.ErrServerFault && (!blames.server || blames.other) {
-		f.kind = ecgrid.ErrFault
-	}
-	return f, nil
+	return codes.failure(), err
 }
 
-func (a *answer) faultCode(to *blame, read func(*answer) (string, error)) error {
-	text, err := read(a)
-	if err == nil {
-		to.add(text)
-	}
-	return err
-}
-
-// localPart takes "Server" out of "soap:Server.Reason".
-func localPart(code string) string {
-	code = strings.Trim(code, xmlSpace)
-	code = code[strings.LastIndexByte(code, ':')+1:]
-	code, _, _ = strings.Cut(code, ".")
-	return code
-}
-
-// faultValue reads the Value of a SOAP 1.2 Code; its Subcode is passed over.
-func (a *answer) faultValue() (value string, err error) {
-	err = a.children(func(start xml.StartElement) (err error) {
+// faultValue reads the Value of a SOAP 1.2 Code. It skips the Subcode.
+func (p *parser) faultValue() (value string, err error) {
+	err = p.children(func(start xml.StartElement) (err error) {
 		if start.Name.Local != "Value" || value != "" {
-			return a.skip()
+			return p.skip()
 		}
-		value, err = a.string()
+		value, err = p.text()
 		return err
 	})
 	return value, err
 }
 
-// codeElements hold a code, wherever in detail they are and in whichever
-// namespace: neither is documented.
+// codeElements hold an error code, at any depth of the detail and in any namespace:
+// neither is documented.
 var codeElements = map[string]bool{"ErrorCode": true, "ErrorString": true, "ECGridOSSOAPErrorCode": true}
 
-// maxCodeText bounds the text of a code, in bytes; what is longer is no code.
+// maxCodeText bounds the text of an error code, in bytes. Longer text is not a code.
 const maxCodeText = 256
 
-// faultDetail looks through the element at hand, at any depth, for codes.
-func (a *answer) faultDetail(to *verdict) error {
+// faultDetail reads the element and collects the error codes in it.
+func (p *parser) faultDetail(codes *faultCodes) error {
 	var inCode bool
 	var text []byte
-	for outside := a.depth - 1; a.depth > outside; {
-		t, err := a.next()
+	for outside := p.depth - 1; p.depth > outside; {
+		t, err := p.next()
 		if err != nil {
 			return err
 		}
@@ -201,7 +185,7 @@ func (a *answer) faultDetail(to *verdict) error {
 			}
 		case xml.EndElement:
 			if code := strings.Trim(string(text), xmlSpace); inCode && code != "" {
-				to.add(code[:min(len(code), maxCodeText)])
+				codes.addErrorCode(code[:min(len(code), maxCodeText)])
 			}
 			inCode = false
 		}

@@ -10,7 +10,7 @@ import (
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
-// meanings is what each code means, written from the facts and not from codes.
+// meanings is what each code means, taken from the vendor's documents and not from errorCodes.
 var meanings = map[string]error{
 	"Authentication":    ecgrid.ErrAuthentication,
 	"Authorization":     ecgrid.ErrAccessDenied,
@@ -37,7 +37,7 @@ var meanings = map[string]error{
 	"12": ecgrid.ErrFault, "99999": ecgrid.ErrFault,
 }
 
-// shapes are the ways a code may stand in detail.
+// shapes are the places of a code in the detail of a fault.
 var shapes = map[string]string{
 	"details":            "<details><ErrorCode>%</ErrorCode><ErrorString>" + canaryUpstream + "</ErrorString><ErrorItem/><ErrorMessage/></details>",
 	"ErrorInfo":          "<ErrorInfo><ErrorString>x</ErrorString><ErrorCode>%</ErrorCode></ErrorInfo>",
@@ -62,16 +62,16 @@ func TestFaultCodes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for code, kind := range meanings {
-				if _, known := faultMeaning(code); !known && strings.Contains(shape, "4711") {
+				if _, known := classifyCode(code); !known && strings.Contains(shape, "4711") {
 					continue
 				}
 				for blame, isServer := range map[string]bool{"soap:Client": false, "soap:Server": true} {
 					want := kind
-					if kind == ecgrid.ErrServerFault && !isServer { // else the code decides
+					if kind == ecgrid.ErrServerFault && !isServer { // otherwise the code decides
 						want = ecgrid.ErrFault
 					}
 					body := soapFault(blame, "<detail>"+strings.ReplaceAll(shape, "%", code)+"</detail>")
-					_, _, err := parse("Version", body, (*answer).string)
+					err := parseBody("Version", body, into(new(string), (*parser).text))
 					var f *failure
 					if !errors.As(err, &f) || f.kind != want || f.reason != "code "+code || f.transient {
 						t.Errorf("%s, %s: got %+v, want %v", code, blame, f, want)
@@ -82,8 +82,8 @@ func TestFaultCodes(t *testing.T) {
 	}
 }
 
-// A fault is the server's own only if all of it says so. Anything else in answer
-// to a Login is a refusal, which may not be repeated at will.
+// A fault is a server fault only if nothing in it says otherwise. For a Login, any other fault
+// is a refusal, which must not be retried at will.
 func TestServerFaultOnlyIfNothingBlamesTheClient(t *testing.T) {
 	t.Parallel()
 	serverCode := []string{"9", "10", "11", "DataError", "SQLError", "InternalError", "SystemError"}
@@ -102,29 +102,29 @@ func TestServerFaultOnlyIfNothingBlamesTheClient(t *testing.T) {
 			for _, code := range serverCode {
 				for _, element := range []string{"ErrorCode", "ErrorString", "ECGridOSSOAPErrorCode"} {
 					body := soapFault(blame, "<detail><"+element+">"+code+"</"+element+"></detail>")
-					_, err := serve(t, answerWith(500, body)).Login(t.Context(), "jo", canaryPassword)
+					_, err := serve(t, respondWith(500, body)).Login(t.Context(), "jo", canaryPassword)
 					wantFailure(t, err, want)
 				}
 			}
-			_, err := serve(t, answerWith(500, soapFault(blame, "<detail/>"))).Login(t.Context(), "jo", canaryPassword)
+			_, err := serve(t, respondWith(500, soapFault(blame, "<detail/>"))).Login(t.Context(), "jo", canaryPassword)
 			wantFailure(t, err, want)
-			_, err = serve(t, answerWith(500, soapFault(blame, "<detail><ErrorCode>77</ErrorCode></detail>"))).Login(t.Context(), "jo", canaryPassword)
+			_, err = serve(t, respondWith(500, soapFault(blame, "<detail><ErrorCode>77</ErrorCode></detail>"))).Login(t.Context(), "jo", canaryPassword)
 			wantFailure(t, err, ecgrid.ErrFault)
 		})
 	}
 }
 
-// A fault that blames both is not the server's own.
+// A fault that blames both sides is not a server fault.
 func TestTwoFaultCodes(t *testing.T) {
 	t.Parallel()
 	for _, codes := range [][2]string{{"soap:Client", "soap:Server"}, {"soap:Server", "soap:Client"}} {
 		body := soapBody("<soap:Fault><faultcode>" + codes[0] + "</faultcode><faultcode>" + codes[1] + "</faultcode></soap:Fault>")
-		_, err := serve(t, answerWith(500, body)).Version(t.Context())
+		_, err := serve(t, respondWith(500, body)).Version(t.Context())
 		wantFailure(t, err, ecgrid.ErrFault)
 	}
 }
 
-// The number and the name of a fault count alike.
+// The number and the name of an error code count equally.
 func TestErrorStringBesideErrorCode(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -152,7 +152,7 @@ func TestErrorStringBesideErrorCode(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			body := soapFault("soap:Server", "<detail>"+test.detail+"</detail>")
-			_, err := serve(t, answerWith(500, body)).UserGetAPIKey(t.Context(), canarySession, 5001)
+			_, err := serve(t, respondWith(500, body)).UserGetAPIKey(t.Context(), canarySession, 5001)
 			wantFailure(t, err, test.kind)
 		})
 	}
@@ -160,13 +160,13 @@ func TestErrorStringBesideErrorCode(t *testing.T) {
 
 func TestFaultsOverHTTP(t *testing.T) {
 	t.Parallel()
-	for _, op := range everyOp {
+	for _, op := range allOps {
 		t.Run(op.name, func(t *testing.T) {
 			t.Parallel()
 			for code, kind := range meanings {
 				calls := 0
 				body := soapFault("soap:Server", "<detail><details><ErrorCode>"+code+"</ErrorCode></details></detail>")
-				c := serve(t, func(w http.ResponseWriter, r *http.Request) { calls++; answerWith(500, body)(w, r) })
+				c := serve(t, func(w http.ResponseWriter, r *http.Request) { calls++; respondWith(500, body)(w, r) })
 				_, err := op.call(t.Context(), c)
 				if e := wantFailure(t, err, kind); e.Op != op.name || !e.Sent || e.Reason != "code "+code || calls != 1 {
 					t.Errorf("%s: got %+v after %d calls", code, e, calls)
@@ -218,7 +218,7 @@ func TestFaultsWithoutKnownCode(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := serve(t, answerWith(500, test.body)).Login(t.Context(), "jo", canaryPassword)
+			_, err := serve(t, respondWith(500, test.body)).Login(t.Context(), "jo", canaryPassword)
 			if e := wantFailure(t, err, test.kind); e.Reason != test.reason {
 				t.Errorf("got %q, want %q", e.Reason, test.reason)
 			}
@@ -226,17 +226,17 @@ func TestFaultsWithoutKnownCode(t *testing.T) {
 	}
 }
 
-// reasons are all that the parser ever says.
+// reasons are all phrases of the parser.
 var reasons = map[string]bool{
-	"not XML": true, "not a SOAP envelope": true, "no SOAP body": true, "empty SOAP body": true, "more than one answer": true,
-	"not the answer to this call": true, "more than one result": true, "something follows the answer": true,
+	"not XML": true, "not a SOAP envelope": true, "no SOAP body": true, "empty SOAP body": true, "more than one response": true,
+	"not a response to this call": true, "more than one result": true, "data after the response": true,
 	"processing instruction": true, "DTD": true, "nested too deeply": true, "text between elements": true,
-	"element within a text": true, tooLarge: true, halfAnswer: true, "a field twice": true, "a field is missing": true,
-	"not a value of its type": true, "no code": true, "unknown code": true, contradictingCodes: true,
-	unexpectedElement: true, notNil: true, notOneWord: true,
+	"element inside text": true, tooLarge: true, incomplete: true, "duplicate field": true, "missing field": true,
+	invalidValue: true, noCode: true, unknownCode: true, contradictoryCodes: true,
+	unexpectedElement: true, nilNotEmpty: true, notOneWord: true,
 }
 
-func ourReason(reason string) bool {
+func isOurReason(reason string) bool {
 	code, isCode := strings.CutPrefix(reason, "code ")
 	if !isCode {
 		return reasons[reason]
@@ -256,12 +256,12 @@ func FuzzFault(f *testing.F) {
 	f.Add("Server", "<ErrorCode>77</ErrorCode><ErrorString>AccessDenied</ErrorString>")
 	f.Add("Client", "<ErrorCode>1</ErrorCode><ErrorString>AccessDenied</ErrorString>")
 	f.Fuzz(func(t *testing.T, blame, detail string) {
-		_, _, err := parse("Version", soapFault(blame, "<detail>"+detail+"</detail>"), (*answer).string)
+		err := parseBody("Version", soapFault(blame, "<detail>"+detail+"</detail>"), into(new(string), (*parser).text))
 		if err == nil {
 			t.Fatal("a fault was taken for a result")
 		}
 		var fail *failure
-		if errors.As(err, &fail) && !ourReason(fail.reason) {
+		if errors.As(err, &fail) && !isOurReason(fail.reason) {
 			t.Fatal("a reason that is not ours")
 		}
 	})

@@ -14,10 +14,22 @@ import (
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
-// fill leaves n kept connections behind.
-func fill(t *testing.T, c *Client, gate *gate, n int) {
+// slowServer answers after a delay.
+type slowServer struct {
+	delay    atomic.Int64 // time.Duration
+	requests atomic.Int32
+}
+
+// serveSlowly returns a client that has n pooled connections to a slowServer. The delay is 0.
+func serveSlowly(t *testing.T, n int) (*Client, *network, *slowServer) {
 	t.Helper()
-	gate.hold()
+	s := &slowServer{}
+	c, network := serveInMemory(t, 15*time.Second, func(w http.ResponseWriter, r *http.Request) {
+		s.requests.Add(1)
+		time.Sleep(time.Duration(s.delay.Load()))
+		strict(w, r)
+	})
+	s.delay.Store(int64(time.Second)) // so that each call opens a connection
 	var calls sync.WaitGroup
 	for range n {
 		calls.Go(func() {
@@ -26,67 +38,22 @@ func fill(t *testing.T, c *Client, gate *gate, n int) {
 			}
 		})
 	}
-	synctest.Wait()
-	gate.open()
 	calls.Wait()
-	time.Sleep(settle)
+	s.delay.Store(0)
+	time.Sleep(quietTime)
+	return c, network, s
 }
 
-// gate is a handler that answers when it is open, after a while of its own.
-type gate struct {
-	mu       sync.Mutex
-	held     chan struct{}
-	slow     atomic.Int64 // time.Duration
-	requests atomic.Int32
-}
-
-func (g *gate) hold() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.held = make(chan struct{})
-}
-
-func (g *gate) open() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	close(g.held)
-	g.held = nil
-}
-
-func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	g.requests.Add(1)
-	g.mu.Lock()
-	held := g.held
-	g.mu.Unlock()
-	if held != nil {
-		<-held
-	}
-	time.Sleep(time.Duration(g.slow.Load()))
-	strict(w, r)
-}
-
-// reads are the operations that may go on with another connection.
-func reads() (ops []opCase) {
-	for _, op := range everyOp {
-		if op.read {
-			ops = append(ops, op)
-		}
-	}
-	return ops
-}
-
-// A firewall has forgotten all kept connections: the first read notices, the
-// others in the row pay nothing.
+// A firewall has forgotten all pooled connections: the first of several reads notices, and
+// costs the others nothing.
 func TestSilentConnectionsInARow(t *testing.T) {
 	t.Parallel()
 	for _, op := range reads() {
 		t.Run(op.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				g := &gate{}
-				c, wall := serveFirewalled(t, 15*time.Second, g.ServeHTTP)
-				fill(t, c, g, 16)
-				wall.forget()
+				c, network, _ := serveSlowly(t, 16)
+				network.forget()
 				start := time.Now()
 				for i := range 16 {
 					got, err := op.call(t.Context(), c)
@@ -94,10 +61,10 @@ func TestSilentConnectionsInARow(t *testing.T) {
 						t.Fatalf("read %d: %v", i, err)
 					}
 				}
-				if took := time.Since(start); took > maxSilence+16*settle {
+				if took := time.Since(start); took > maxSilence+16*quietTime {
 					t.Errorf("16 reads took %v", took)
 				}
-				if n := wall.dialled(); n != 16+2 {
+				if n := network.dials.Load(); n != 16+2 {
 					t.Errorf("%d connections, want 2 new ones", n)
 				}
 			})
@@ -105,15 +72,13 @@ func TestSilentConnectionsInARow(t *testing.T) {
 	}
 }
 
-// The same for reads at once, and for one whose caller has little time.
+// The same for concurrent reads, also if their caller has little time.
 func TestSilentConnectionsAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, deadline := range []time.Duration{15 * time.Second, 3 * time.Second, time.Second} {
 		synctest.Test(t, func(t *testing.T) {
-			g := &gate{}
-			c, wall := serveFirewalled(t, 0, g.ServeHTTP)
-			fill(t, c, g, 16)
-			wall.forget()
+			c, network, _ := serveSlowly(t, 16)
+			network.forget()
 			ctx, cancel := context.WithTimeout(t.Context(), deadline)
 			defer cancel()
 			start := time.Now()
@@ -133,19 +98,17 @@ func TestSilentConnectionsAtOnce(t *testing.T) {
 	}
 }
 
-// A server that is slow is not dead: the first call goes on and its answer counts.
+// A slow server is not dead: the first exchange goes on, and its response counts.
 func TestSlowIsNotSilent(t *testing.T) {
 	t.Parallel()
-	for _, op := range everyOp {
+	for _, op := range allOps {
 		for _, slow := range []time.Duration{time.Second, 5 * time.Second, 14 * time.Second} {
 			t.Run(op.name+"/"+slow.String(), func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					g := &gate{}
-					c, _ := serveFirewalled(t, 15*time.Second, g.ServeHTTP)
-					fill(t, c, g, 1)
-					g.slow.Store(int64(slow))
-					before, start := g.requests.Load(), time.Now()
+					c, _, s := serveSlowly(t, 1)
+					s.delay.Store(int64(slow))
+					before, start := s.requests.Load(), time.Now()
 					got, err := op.call(t.Context(), c)
 					if err != nil || !reflect.DeepEqual(got, op.want) {
 						t.Fatalf("got %+v, %v", got, err)
@@ -157,7 +120,7 @@ func TestSlowIsNotSilent(t *testing.T) {
 					if op.read && slow > maxSilence {
 						most = 2
 					}
-					if calls := g.requests.Load() - before; calls != most {
+					if calls := s.requests.Load() - before; calls != most {
 						t.Errorf("%d calls, want %d", calls, most)
 					}
 					time.Sleep(time.Minute)
@@ -167,64 +130,55 @@ func TestSlowIsNotSilent(t *testing.T) {
 	}
 }
 
-// On a connection of its own a call waits, however long it is silent.
-func TestFreshConnectionIsWaitedFor(t *testing.T) {
+// A call on a new connection waits, however long that is silent.
+func TestNewConnectionIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{}
-		c, _ := serveFirewalled(t, 15*time.Second, g.ServeHTTP)
-		g.slow.Store(int64(10 * time.Second))
-		if _, err := c.Version(t.Context()); err != nil || g.requests.Load() != 1 {
-			t.Errorf("%v after %d calls", err, g.requests.Load())
+		c, _, s := serveSlowly(t, 0)
+		s.delay.Store(int64(10 * time.Second))
+		if _, err := c.Version(t.Context()); err != nil || s.requests.Load() != 1 {
+			t.Errorf("%v after %d calls", err, s.requests.Load())
 		}
 	})
 }
 
-// What becomes of a read on a silent connection when there is trouble with the
-// fresh one, too.
-func TestSilentAndThenTrouble(t *testing.T) {
+// A read on a silent connection, if the new connection is in trouble too.
+func TestSilentConnectionAndFailedNewOne(t *testing.T) {
 	t.Parallel()
 	refused := errors.New(canaryUpstream)
-	const kept = 1 // connections before the trouble
+	refuseAll := func(dial int32) error { // but the first, which is pooled
+		if dial > 1 {
+			return refused
+		}
+		return nil
+	}
 	tests := []struct {
 		name   string
 		forget bool
 		slow   time.Duration
-		onDial func(dials int) error
+		refuse func(dial int32) error
 		kind   error // nil: it succeeds
 		within time.Duration
 	}{
-		{"the second fresh one works", true, 0, func(n int) error {
-			if n == kept+1 {
+		{"the second new one works", true, 0, func(dial int32) error {
+			if dial == 2 {
 				return refused
 			}
 			return nil
 		}, nil, maxSilence + time.Second},
-		{"no fresh one, but the first answers", false, 5 * time.Second, func(n int) error {
-			if n > kept {
-				return refused
-			}
-			return nil
-		}, nil, 5 * time.Second},
-		{"nothing works", true, 0, func(n int) error {
-			if n > kept {
-				return refused
-			}
-			return nil
-		}, ecgrid.ErrUnreachable, 15 * time.Second},
+		{"no new one, but the first responds", false, 5 * time.Second, refuseAll, nil, 5 * time.Second},
+		{"nothing works", true, 0, refuseAll, ecgrid.ErrUnreachable, 15 * time.Second},
 		{"all silent", false, time.Minute, nil, ecgrid.ErrTimeout, 15 * time.Second},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				g := &gate{}
-				c, wall := serveFirewalled(t, 15*time.Second, g.ServeHTTP)
-				fill(t, c, g, kept)
-				if wall.onDial = test.onDial; test.forget {
-					wall.forget()
+				c, network, s := serveSlowly(t, 1)
+				if network.refuse = test.refuse; test.forget {
+					network.forget()
 				}
-				g.slow.Store(int64(test.slow))
+				s.delay.Store(int64(test.slow))
 				start := time.Now()
 				_, err := c.UserGetAPIKey(t.Context(), canarySession, 5001)
 				if took := time.Since(start); took > test.within {
@@ -243,15 +197,13 @@ func TestSilentAndThenTrouble(t *testing.T) {
 	}
 }
 
-// A caller that hangs up while two calls are under way leaves none behind.
-func TestCancelWhileTwoAreUnderWay(t *testing.T) {
+// A caller that cancels while two exchanges run leaves none behind.
+func TestCancelWithTwoExchanges(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{}
-		c, wall := serveFirewalled(t, 15*time.Second, g.ServeHTTP)
-		fill(t, c, g, 1)
-		wall.forget()
-		g.slow.Store(int64(10 * time.Second))
+		c, network, s := serveSlowly(t, 1)
+		network.forget()
+		s.delay.Store(int64(10 * time.Second))
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(5*time.Second, cancel)
 		start := time.Now()

@@ -8,9 +8,9 @@ import (
 	"slices"
 )
 
-// Within tells where a WSDL is not a part of a larger one: everything it
-// declares (elements, types, messages, operations, bindings, ports) has to be in
-// the larger one, the same. Addresses may differ.
+// Within checks that a WSDL is a part of a larger one: everything it declares (elements,
+// types, messages, operations, bindings, ports) must be in the larger one, unchanged. Only
+// addresses may differ.
 func (s *Schema) Within(larger *Schema) error {
 	errs := []error{
 		sameParts("element", s.elements, larger.elements),
@@ -44,7 +44,7 @@ func (b binding) within(larger map[string]binding) error {
 		return missing("binding", b.Name)
 	}
 	if b.Type != big.Type || b.SOAP != big.SOAP {
-		return fmt.Errorf("binding %s: another type, SOAP version or transport", b.Name)
+		return fmt.Errorf("binding %s: different type, SOAP version or transport", b.Name)
 	}
 	return sameParts("operation of binding "+b.Name, byName(b.Operations), byName(big.Operations))
 }
@@ -55,13 +55,13 @@ func (p port) within(name string, larger map[string]port) error {
 		return missing("port", name)
 	}
 	if p.Binding != big.Binding || p.Address.XMLName != big.Address.XMLName {
-		return fmt.Errorf("port %s: another binding or SOAP version", name)
+		return fmt.Errorf("port %s: different binding or SOAP version", name)
 	}
 	return nil
 }
 
-// sameParts: the prefixes of qualified names have to agree too, which they do
-// where both follow .NET's habits.
+// sameParts checks that small is a subset of large. It compares the prefixes of qualified
+// names too: both WSDLs must use those of .NET.
 func sameParts[T any](kind string, small, large map[string]T) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(small)) {

@@ -1,0 +1,143 @@
+package soap
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/hashicorp/go-cleanhttp"
+
+	"vault-plugin-ecgrid/internal/ecgrid"
+)
+
+const (
+	defaultTimeout       = 15 * time.Second
+	defaultMaxConcurrent = 8
+
+	// idleTimeout is below the 120 s of IIS and the 60 s of common load balancers. The
+	// side that closes first never sends a request on a dead connection.
+	idleTimeout = 55 * time.Second
+	// maxDialTime bounds opening one connection, and then its TLS handshake.
+	maxDialTime = 5 * time.Second
+	// maxHeader bounds the header of a response, in bytes.
+	maxHeader = 32 << 10
+)
+
+// httpClient sends HTTP requests to one endpoint.
+type httpClient struct {
+	url                   *url.URL
+	timeout, loginTimeout time.Duration
+	// pooled reuses connections. unpooled opens one for each exchange: a call that must not
+	// be retried does not start on a connection that may be dead.
+	pooled, unpooled *http.Transport
+	// sleep waits between attempts. It returns false if ctx ends first.
+	sleep func(ctx context.Context, d time.Duration) bool
+}
+
+func newHTTPClient(e ecgrid.Endpoint) (*httpClient, error) {
+	u, err := parseURL(e.URL)
+	if err != nil {
+		return nil, err
+	}
+	trust, err := tlsConfig(e)
+	if err != nil {
+		return nil, err
+	}
+	if e.RequestTimeout < 0 || e.LoginTimeout < 0 || e.MaxConcurrent < 0 {
+		return nil, errors.New("ECGrid endpoint: timeouts and concurrency must not be negative")
+	}
+	maxConcurrent := cmp.Or(e.MaxConcurrent, defaultMaxConcurrent)
+	timeout := cmp.Or(e.RequestTimeout, defaultTimeout)
+	c := &httpClient{
+		url:          u,
+		timeout:      timeout,
+		loginTimeout: cmp.Or(e.LoginTimeout, timeout),
+		pooled:       newTransport(trust, maxConcurrent),
+		unpooled:     newTransport(trust.Clone(), maxConcurrent),
+		sleep:        sleep,
+	}
+	c.unpooled.DisableKeepAlives = true
+	c.setDialer(c.pooled.DialContext)
+	return c, nil
+}
+
+// Close closes idle connections. Running calls continue, and later calls open new
+// connections.
+func (c *httpClient) Close() {
+	c.pooled.CloseIdleConnections()
+	c.unpooled.CloseIdleConnections()
+}
+
+type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// setDialer opens all connections with dial. Two that get no answer, in TCP or in TLS, end
+// within the time of one call. If packets are dropped, it is then certain that a Login was
+// not sent.
+func (c *httpClient) setDialer(dial dialer) {
+	callTime := min(c.timeout, c.loginTimeout)
+	bounded := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, min(maxDialTime, callTime/4))
+		defer cancel()
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return watch(conn), nil
+	}
+	for _, t := range []*http.Transport{c.pooled, c.unpooled} {
+		t.DialContext = bounded
+		t.TLSHandshakeTimeout = min(maxDialTime, callTime/5) // leaves time for the backoff between two
+	}
+}
+
+func parseURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil: // err quotes the URL
+		return nil, errors.New("ECGrid endpoint: the URL cannot be parsed")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, errors.New("ECGrid endpoint: the URL must start with https:// or http://")
+	case u.Hostname() == "":
+		return nil, errors.New("ECGrid endpoint: the URL has no host")
+	case u.User != nil:
+		return nil, errors.New("ECGrid endpoint: the URL must not hold credentials")
+	case u.Fragment != "":
+		return nil, errors.New("ECGrid endpoint: the URL must not have a fragment")
+	}
+	return u, nil
+}
+
+func tlsConfig(e ecgrid.Endpoint) (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: e.TLSServerName}
+	if e.CACert == "" {
+		return conf, nil
+	}
+	conf.RootCAs = x509.NewCertPool()
+	if !conf.RootCAs.AppendCertsFromPEM([]byte(e.CACert)) {
+		return nil, errors.New("ECGrid endpoint: the CA bundle holds no PEM certificate")
+	}
+	return conf, nil
+}
+
+func newTransport(trust *tls.Config, maxConcurrent int) *http.Transport {
+	t := cleanhttp.DefaultPooledTransport()
+	// HTTP/1.1 only: an exchange has a connection to itself, so it is known whether
+	// anything was sent. HTTP/2 retries requests by itself.
+	t.ForceAttemptHTTP2 = false
+	t.Protocols = new(http.Protocols)
+	t.Protocols.SetHTTP1(true)
+	t.TLSClientConfig = trust
+	t.DisableCompression = true // the limits count bytes on the wire
+	t.MaxResponseHeaderBytes = maxHeader
+	t.IdleConnTimeout = idleTimeout
+	t.MaxIdleConns = maxConcurrent
+	t.MaxIdleConnsPerHost = maxConcurrent
+	t.MaxConnsPerHost = maxConcurrent + 2 // a Logout need not wait for other calls
+	return t
+}

@@ -1,0 +1,247 @@
+package soap
+
+import (
+	"cmp"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"log"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"vault-plugin-ecgrid/internal/ecgrid"
+)
+
+func TestConnectRefuses(t *testing.T) {
+	t.Parallel()
+	for name, e := range map[string]ecgrid.Endpoint{
+		"nothing":             {},
+		"no scheme":           {URL: "canary/path"},
+		"other scheme":        {URL: "ftp://canary/"},
+		"no host":             {URL: "https:///canary"},
+		"port only":           {URL: "https://:443/canary"},
+		"credentials":         {URL: "https://canary:canary@host/"},
+		"fragment":            {URL: "https://host/#canary"},
+		"bad escape":          {URL: "https://host/%zzcanary"},
+		"no PEM":              {URL: "https://host/", CACert: "canary"},
+		"PEM of other things": {URL: "https://host/", CACert: "-----BEGIN CANARY-----\nAAAA\n-----END CANARY-----\n"},
+		"negative timeout":    {URL: "https://host/", RequestTimeout: -1},
+		"negative concurrent": {URL: "https://host/", MaxConcurrent: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, err := Connect(e)
+			if err == nil || c != nil {
+				t.Fatal("accepted")
+			}
+			if strings.Contains(strings.ToLower(err.Error()), "canary") {
+				t.Error("the error quotes the endpoint")
+			}
+		})
+	}
+}
+
+// A successful call leaves its connection to the next one. A failed call does not, not even
+// after a fault: it may have been the second copy of an earlier response.
+func TestConnectionIsReused(t *testing.T) {
+	t.Parallel()
+	var faulty atomic.Bool
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if faulty.Load() {
+			respondWith(500, soapFault("soap:Client", ""))(w, r)
+			return
+		}
+		strict(w, r)
+	}))
+	conns := countConnections(s)
+	s.Start()
+	defer s.Close()
+	c := connect(t, ecgrid.Endpoint{URL: s.URL})
+	defer c.Close()
+	for range 3 {
+		for _, op := range reads() {
+			op.call(t.Context(), c)
+		}
+	}
+	if conns.Load() != 1 {
+		t.Errorf("%d connections for reads, want 1", conns.Load())
+	}
+	for _, op := range allOps {
+		before := conns.Load()
+		if op.call(t.Context(), c); op.read == (conns.Load() == before+1) {
+			t.Errorf("%s: %d new connections", op.name, conns.Load()-before)
+		}
+	}
+	for _, op := range reads() {
+		faulty.Store(true)
+		_, err := op.call(t.Context(), c)
+		wantFailure(t, err, ecgrid.ErrFault)
+		faulty.Store(false)
+		before := conns.Load()
+		if _, err := op.call(t.Context(), c); err != nil || conns.Load() != before+1 {
+			t.Errorf("%s after a fault: %v, %d new connections", op.name, err, conns.Load()-before)
+		}
+	}
+	c.Close()
+	if _, err := c.Version(t.Context()); err != nil {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	t.Parallel()
+	var now, most atomic.Int32
+	release := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n := now.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		<-release
+		now.Add(-1)
+		strict(w, r)
+	}))
+	defer s.Close()
+	c := connect(t, ecgrid.Endpoint{URL: s.URL, MaxConcurrent: 2})
+	defer c.Close()
+	var calls sync.WaitGroup
+	for range 20 {
+		calls.Go(func() {
+			if _, err := c.Version(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for now.Load() < 4 {
+		runtime.Gosched()
+	}
+	close(release)
+	calls.Wait()
+	if most.Load() != 4 {
+		t.Errorf("%d at once, want 2 and 2 to spare", most.Load())
+	}
+}
+
+// newCertificate completes and signs template. Without an issuer it is self-signed.
+func newCertificate(t *testing.T, template x509.Certificate, issuer *tls.Certificate) *tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template.SerialNumber, template.NotBefore = big.NewInt(1), time.Now().Add(-2*time.Hour)
+	cert := &tls.Certificate{PrivateKey: key, Leaf: &template}
+	issuer = cmp.Or(issuer, cert)
+	der, err := x509.CreateCertificate(rand.Reader, &template, issuer.Leaf, key.Public(), issuer.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert.Certificate = [][]byte{der}
+	if cert.Leaf, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+func newCA(t *testing.T) *tls.Certificate {
+	t.Helper()
+	return newCertificate(t, x509.Certificate{
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign, NotAfter: time.Now().Add(time.Hour),
+	}, nil)
+}
+
+func certPEM(c *tls.Certificate) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Leaf.Raw}))
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	ours, theirs := newCA(t), newCA(t)
+	ourPEM, theirPEM := certPEM(ours), certPEM(theirs)
+	tests := []struct {
+		name       string
+		endpoint   ecgrid.Endpoint
+		signer     *tls.Certificate
+		until      time.Duration
+		newest     uint16
+		plain      bool
+		wantReason string
+	}{
+		{name: "own authority", endpoint: ecgrid.Endpoint{CACert: ourPEM, TLSServerName: "ecgrid.test"}, signer: ours},
+		{name: "two authorities", endpoint: ecgrid.Endpoint{CACert: theirPEM + ourPEM, TLSServerName: "ecgrid.test"}, signer: ours},
+		{name: "TLS 1.2", endpoint: ecgrid.Endpoint{CACert: ourPEM, TLSServerName: "ecgrid.test"}, signer: ours, newest: tls.VersionTLS12},
+		{name: "TLS 1.1", endpoint: ecgrid.Endpoint{CACert: ourPEM, TLSServerName: "ecgrid.test"}, signer: ours, newest: tls.VersionTLS11, wantReason: "TLS handshake failed"},
+		{name: "unknown authority", endpoint: ecgrid.Endpoint{TLSServerName: "ecgrid.test"}, signer: ours, wantReason: "TLS certificate not trusted"},
+		{name: "other authority", endpoint: ecgrid.Endpoint{CACert: theirPEM, TLSServerName: "ecgrid.test"}, signer: ours, wantReason: "TLS certificate not trusted"},
+		{name: "name of the URL", endpoint: ecgrid.Endpoint{CACert: ourPEM}, signer: ours, wantReason: "TLS certificate is for another name"},
+		{name: "other name", endpoint: ecgrid.Endpoint{CACert: ourPEM, TLSServerName: "canary.test"}, signer: ours, wantReason: "TLS certificate is for another name"},
+		{name: "expired", endpoint: ecgrid.Endpoint{CACert: ourPEM, TLSServerName: "ecgrid.test"}, signer: ours, until: -time.Hour, wantReason: "TLS certificate expired or not yet valid"},
+		{name: "no TLS", endpoint: ecgrid.Endpoint{CACert: ourPEM, TLSServerName: "ecgrid.test"}, plain: true, wantReason: "no TLS on that port"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := httptest.NewUnstartedServer(http.HandlerFunc(strict))
+			s.Config.ErrorLog = log.New(io.Discard, "", 0)
+			conns := countConnections(s)
+			if test.plain {
+				s.Start()
+			} else {
+				cert := newCertificate(t, x509.Certificate{
+					DNSNames: []string{"ecgrid.test"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+					NotAfter: time.Now().Add(cmp.Or(test.until, time.Hour)),
+				}, test.signer)
+				s.TLS = &tls.Config{
+					Certificates: []tls.Certificate{*cert},
+					MinVersion:   tls.VersionTLS10, MaxVersion: test.newest,
+				}
+				s.EnableHTTP2 = true // offered, but the client keeps to HTTP/1.1
+				s.StartTLS()
+			}
+			defer s.Close()
+			u, _ := url.Parse(s.URL)
+			test.endpoint.URL = "https://" + u.Host
+			c := connect(t, test.endpoint)
+			defer c.Close()
+			for _, op := range allOps {
+				before := conns.Load()
+				_, err := op.call(t.Context(), c)
+				if test.wantReason == "" {
+					if err != nil {
+						t.Fatalf("%s: %v", op.name, err)
+					}
+					continue
+				}
+				e := wantFailure(t, err, ecgrid.ErrUnreachable)
+				if e.Sent || e.Reason != test.wantReason || conns.Load() != before+1 {
+					t.Fatalf("%s: %+v after %d connections, want %q after 1", op.name, e, conns.Load()-before, test.wantReason)
+				}
+			}
+		})
+	}
+}
+
+// ca_cert replaces the system's authorities.
+func TestOwnAuthorityIsTheOnlyOne(t *testing.T) {
+	t.Parallel()
+	ours := newCA(t)
+	want := x509.NewCertPool()
+	want.AddCert(ours.Leaf)
+	c := connect(t, ecgrid.Endpoint{URL: "https://ecgrid.test/", CACert: certPEM(ours)})
+	for _, transport := range []*http.Transport{c.pooled, c.unpooled} {
+		if !transport.TLSClientConfig.RootCAs.Equal(want) || transport.TLSClientConfig.InsecureSkipVerify {
+			t.Error("other authorities are trusted too")
+		}
+	}
+}
