@@ -5,213 +5,182 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
 	"vault-plugin-ecgrid/internal/panics"
 )
 
-// flight is a Login that requests share.
-type flight struct {
-	done    chan struct{} // closed at its end
-	began   time.Time
-	brought bool // for who wrote the credential, even if he hangs up
-	open    *opened
-	err     error
+// loginInFlight is a Login that requests wait for.
+type loginInFlight struct {
+	started   time.Time
+	fromWrite bool          // for a config write, even if its client hangs up
+	done      chan struct{} // closed when open and err are set
+	open      *openSession
+	err       error
 }
 
-// acquire gives the open session, or opens one. The Login goes on when the request
-// is given up, or waits no longer: what it brings has to be used or logged out.
-func (s *Session) acquire(ctx context.Context) (*opened, error) {
+// acquire returns the open session, or waits for a Login. The Login goes on if the
+// request ends first; otherwise it could leave a session open.
+func (s *Session) acquire(ctx context.Context) (*openSession, error) {
 	joined := time.Now()
 	for {
-		open, f, err := s.join()
-		if open != nil || err != nil {
+		open, login, err := s.currentOrLogin()
+		if login == nil {
 			return open, err
 		}
-		overdue := time.NewTimer(s.patience() - time.Since(f.began))
 		select {
-		case <-f.done:
-			overdue.Stop()
-			return f.open, f.err
+		case <-login.done:
+			return login.open, login.err
 		case <-ctx.Done():
-			overdue.Stop()
 			return nil, ctx.Err()
-		case <-overdue.C:
+		case <-time.After(s.maxLoginWait() - time.Since(login.started)):
 		}
-		s.abandon(f)
-		// Who came late has time left, for a Login of its own.
-		if time.Since(joined) >= s.patience() {
+		s.abandon(login)
+		// A request that joined late has time left for another Login.
+		if time.Since(joined) >= s.maxLoginWait() {
 			return nil, &ecgrid.Error{Op: "Login", Kind: ecgrid.ErrTimeout, Sent: true}
 		}
 	}
 }
 
-// patience is how long a request waits for a Login, and for the Logout that may
-// have to come before it.
-func (s *Session) patience() time.Duration { return s.RequestTimeout + s.logoutPatience() }
+// maxLoginWait is how long a request waits for a Login, including a Logout before it.
+func (s *Session) maxLoginWait() time.Duration { return s.RequestTimeout + s.maxLogoutWait() }
 
-// logoutPatience is how long a Login waits for a Logout that hangs.
-func (s *Session) logoutPatience() time.Duration { return min(LogoutTimeout, s.RequestTimeout/2) }
+// maxLogoutWait is how long a Login waits for Logouts that hang.
+func (s *Session) maxLogoutWait() time.Duration { return min(LogoutTimeout, s.RequestTimeout/2) }
 
-// join gives the open session, or the Login under way, which it begins if need be.
-func (s *Session) join() (*opened, *flight, error) {
+// currentOrLogin returns the open session, or else the Login in flight. It starts one
+// if there is none.
+func (s *Session) currentOrLogin() (*openSession, *loginInFlight, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.closed: // it may be logged out at any moment
+	case s.closed: // the open session may be logged out at any moment
 		return nil, nil, ErrClosed
-	case s.open != nil:
-		return s.open, nil, nil
-	case s.flight == nil:
-		s.flight = &flight{done: make(chan struct{}), began: time.Now(), brought: s.brought}
-		go s.fly(s.flight)
+	case s.current != nil:
+		return s.current, nil, nil
+	case s.login == nil:
+		s.login = &loginInFlight{started: time.Now(), fromWrite: s.fromWrite.Load(), done: make(chan struct{})}
+		go s.runLogin(s.login)
 	}
-	return nil, s.flight, nil
+	return nil, s.login, nil
 }
 
-// abandon lets the next request try a Login of its own: this one has had its time.
-func (s *Session) abandon(f *flight) {
+// abandon lets the next request start another Login: this one takes too long.
+func (s *Session) abandon(login *loginInFlight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.flight == f {
-		s.flight = nil
+	if s.login == login {
+		s.login = nil
 	}
 }
 
-func (s *Session) fly(f *flight) {
-	open, err := s.login(f.brought)
+func (s *Session) runLogin(login *loginInFlight) {
+	open, err := s.tryCandidates(login.fromWrite)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f.open, f.err = s.adopt(open, err)
-	if s.flight == f {
-		s.flight = nil
+	if err == nil {
+		open, err = s.setCurrent(open)
 	}
-	close(f.done)
+	login.open, login.err = open, err
+	if s.login == login {
+		s.login = nil
+	}
+	close(login.done)
 }
 
-// adopt puts a session that was just opened into use, or logs it out where there is
-// no use for it any more. Holds mu.
-func (s *Session) adopt(open *opened, err error) (*opened, error) {
+// setCurrent makes a new session the shared one, or logs it out if it is not needed
+// any more. The caller holds mu.
+func (s *Session) setCurrent(open *openSession) (*openSession, error) {
 	switch {
-	case err != nil:
-		return nil, err
 	case s.closed:
-		s.sendOff(open)
+		s.logoutAsync(open)
 		return nil, ErrClosed
-	case s.open != nil: // an abandoned Login came to its end after the next one
-		s.sendOff(open)
-		return s.open, nil
+	case s.current != nil: // open is from an abandoned Login
+		s.logoutAsync(open)
+		return s.current, nil
 	}
-	s.open, s.current = open, open.password
-	s.startIdle()
-	if open.password != s.offered[0].Password && s.Switched != nil {
+	s.current, s.password = open, open.password
+	s.scheduleIdleLogout()
+	if open.password != s.candidates[0].Password && s.Switched != nil {
 		go s.Switched()
 	}
 	return open, nil
 }
 
-// login tries the candidates in turn.
-func (s *Session) login(brought bool) (open *opened, err error) {
+// tryCandidates logs in with the first candidate that ECGrid accepts.
+func (s *Session) tryCandidates(fromWrite bool) (open *openSession, err error) {
 	defer panics.Recover(s.Logger, &err)
 	ctx, cancel := context.WithTimeout(context.Background(), LoginTimeout)
 	defer cancel()
-	if err := s.awaitLogouts(ctx); err != nil {
+	if err := s.prepareLogin(ctx); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
-	candidates, current, closed := s.offered, s.current, s.closed
+	candidates, password, closed := s.candidates, s.password, s.closed
 	s.mu.Unlock()
 	if closed {
 		return nil, ErrClosed
 	}
-	if brought { // no other will do for who wrote it
-		return s.tryLogin(ctx, candidates[0], true, false)
+	if fromWrite { // the write needs to know about its own password only
+		return s.tryLogin(ctx, candidates[0], true, true)
 	}
-	var held error // the first that the pace does not allow now
-	begun := false // the round, in which the pause is waived
-	for _, c := range s.Ledger.inTurn(s.Login, candidates, current) {
-		open, err = s.tryLogin(ctx, c, false, begun)
-		switch {
-		case errors.Is(err, ErrPaused):
-			held = cmp.Or(held, err)
-		case errors.Is(err, ErrRefused):
-			begun = true
-		default:
+	var paused error // of the first paused candidate
+	skipPause := false
+	for _, c := range s.Ledger.loginOrder(s.Login, candidates, password) {
+		open, err = s.tryLogin(ctx, c, false, skipPause)
+		if errors.Is(err, ErrPaused) {
+			paused = cmp.Or(paused, err)
+			continue
+		}
+		if !errors.Is(err, ErrRefused) {
 			return open, err
 		}
+		skipPause = true
 	}
-	return nil, cmp.Or(held, err)
+	return nil, cmp.Or(paused, err)
 }
 
-// awaitLogouts has the Logouts done that must come before a Login, but waits not for
-// long, and once for all, where they hang.
-func (s *Session) awaitLogouts(ctx context.Context) error {
+// prepareLogin does the Logouts that come before a Login, because of ECGrid's limit on
+// open sessions. It does not wait long for those that hang.
+func (s *Session) prepareLogin(ctx context.Context) error {
 	if err := s.Ledger.load(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.logoutPatience())
+	ctx, cancel := context.WithTimeout(ctx, s.maxLogoutWait())
 	defer cancel()
-	s.Ledger.awaitLeft(ctx, s.Login) // so that there is never more than one session
-	s.Ledger.logoutOwed(ctx, s.Endpoint)
+	s.Ledger.awaitLogouts(ctx, s.Login)
+	s.Ledger.logoutLeftovers(ctx, s.Endpoint)
 	return nil
 }
 
-// Offer adds passwords that the login may have from now on; those that are known are
-// passed over.
-func (s *Session) Offer(candidates []Candidate) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range candidates {
-		if slices.Contains(s.offered, c) {
-			continue
-		}
-		// Right behind the first: it is likelier than what is only kept.
-		s.offered = slices.Insert(slices.Clone(s.offered), 1, c)
-	}
-}
-
-// Confirmed tells that the login has this password now, whatever it was opened with.
-func (s *Session) Confirmed(password string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.current = password
-}
-
-// tryLogin is one Login, entered into the ledger before it is sent.
-func (s *Session) tryLogin(ctx context.Context, candidate Candidate, brought, sameRound bool) (*opened, error) {
-	a := Attempt{Login: s.Login, Credential: candidate.Mark, Brought: brought}
-	lost, err := s.Ledger.check(a, sameRound)
+// tryLogin sends one Login. SkipPause ignores the pause after failed Logins, but not
+// their limit in a window.
+func (s *Session) tryLogin(ctx context.Context, c Candidate, fromWrite, skipPause bool) (*openSession, error) {
+	a := Attempt{Login: s.Login, Credential: c.Mark, FromWrite: fromWrite}
+	e := &entry{Note: Note{Attempt: a, Endpoint: s.Endpoint}, skipPause: skipPause}
+	lost, err := s.Ledger.check(e)
 	if err != nil {
 		return nil, err
 	}
 	if lost {
-		if err := s.answers(ctx); err != nil {
+		if err := s.ping(ctx); err != nil {
 			return nil, err
 		}
 	}
-	e, err := s.Ledger.begin(ctx, s.Endpoint, a, sameRound)
-	if err != nil {
+	if err := s.Ledger.begin(ctx, e); err != nil {
 		return nil, err
 	}
-	sent := s.Clock.Now()
-	id, err := s.callLogin(ctx, candidate.Password)
-	if err == nil {
-		open := &opened{id: id, password: candidate.Password, sent: sent, entry: e}
-		if err := s.Ledger.opened(e, id, s.IdleTimeout > 0); err != nil {
-			s.sendOff(open)
-			return nil, err
-		}
-		return open, nil
+	open := &openSession{password: c.Password, loginSent: s.Clock.Now(), entry: e}
+	if open.id, err = s.callLogin(ctx, c.Password); err != nil {
+		return nil, s.loginFailed(e, err)
 	}
-	outcome := s.outcome(err)
-	s.Ledger.failed(e, outcome)
-	if outcome == Refused {
-		s.Logger.Warn("ECGrid refused the login", "username", s.LoginName)
-		return nil, fmt.Errorf("%w %q", ErrRefused, s.LoginName)
+	if err := s.Ledger.loginSucceeded(e, open.id, s.IdleTimeout > 0); err != nil {
+		s.logoutAsync(open)
+		return nil, err
 	}
-	return nil, err
+	return open, nil
 }
 
 func (s *Session) callLogin(ctx context.Context, password string) (id string, err error) {
@@ -219,65 +188,52 @@ func (s *Session) callLogin(ctx context.Context, password string) (id string, er
 	return s.Client.Login(ctx, s.LoginName, password)
 }
 
-// outcome is what a failed Login counts as.
-func (s *Session) outcome(err error) Outcome {
-	verdict := s.Judge(err)
+// loginFailed records a failed Login and returns the error of the request.
+func (s *Session) loginFailed(e *entry, err error) error {
+	outcome := Lost
 	switch {
 	case !ecgrid.MayBeSent(err):
-		return unsent
-	case verdict.Refusal:
-		return Refused
+		outcome = unsent
+	case s.Classify(err).Refusal:
+		outcome = Refused
 	case errors.Is(err, ecgrid.ErrServerFault):
-		return Faulted
+		outcome = Faulted
 	}
-	return Lost
+	s.Ledger.loginFailed(e, outcome)
+	if outcome != Refused {
+		return err
+	}
+	s.Logger.Warn("ECGrid refused the login", "username", s.LoginName)
+	return fmt.Errorf("%w %q", ErrRefused, s.LoginName)
 }
 
-// answers tells whether ECGrid answers at all, by the one operation that needs no
-// session: after a Login whose answer was lost, another is not sent into the dark.
-func (s *Session) answers(ctx context.Context) error {
+// ping fails if ECGrid does not answer. It calls Version, which needs no session. A
+// fault is an answer too.
+func (s *Session) ping(ctx context.Context) error {
 	_, err := s.Client.Version(ctx)
-	if v := s.Judge(err); v.Refusal || v.Faultless { // a fault is an answer too
+	if v := s.Classify(err); v.Refusal || v.Inconclusive {
 		return nil
 	}
 	return err
 }
 
-// Reopen ends the session, opens another, and tells with which password: it is the
-// one that ECGrid has. What a Login tells that was sent before may be out of date.
+// Reopen replaces the session and returns the password of the new Login, which is the
+// one that ECGrid has now. It ignores a Login that was sent before.
 func (s *Session) Reopen(ctx context.Context) (password string, err error) {
-	for began := s.Clock.Now(); ; {
+	for started := s.Clock.Now(); ; {
 		s.End(ctx)
-		open, err := s.touch(ctx)
+		open, err := s.ensureOpen(ctx)
 		switch {
 		case err != nil:
 			return "", err
-		case !open.sent.Before(began):
+		case !open.loginSent.Before(started):
 			return open.password, nil
 		}
 	}
 }
 
-// touch uses the session for nothing.
-func (s *Session) touch(ctx context.Context) (*opened, error) {
-	s.enter()
-	defer s.leave()
+func (s *Session) ensureOpen(ctx context.Context) (*openSession, error) {
+	s.beginRequest()
+	defer s.endRequest()
 	return s.acquire(ctx)
-}
-
-// MayDoubt is ErrTooSoon while it would be unwise to begin what may end in a doubt about
-// the password: finding out costs Logins that are refused.
-func (s *Session) MayDoubt() error {
-	if left := s.Ledger.roomForDoubt(s.Login); left > 0 {
-		return fmt.Errorf("%w, which holds this up for %s more", ErrTooSoon, inSeconds(left))
-	}
-	return nil
-}
-
-// Current is the password that the last session was opened with, or that was
-// confirmed since; "" where there was none.
-func (s *Session) Current() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.current
 }

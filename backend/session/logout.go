@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"maps"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -9,102 +10,124 @@ import (
 	"vault-plugin-ecgrid/internal/panics"
 )
 
-// drop forgets a dead session, if it is still the current one. It is logged out all
-// the same: where it is not as dead as it looked it would stay open for good.
-func (s *Session) drop(o *opened) {
+// scheduleIdleLogout logs out after IdleTimeout if no request comes. The caller holds mu.
+func (s *Session) scheduleIdleLogout() {
+	s.stopIdle()
+	if s.current == nil || s.requests > 0 {
+		return
+	}
+	if s.IdleTimeout == 0 {
+		s.logoutCurrent()
+		return
+	}
+	open := s.current
+	s.stopIdle = s.Clock.AfterFunc(s.IdleTimeout, func() { s.logoutIdle(open) })
+}
+
+// logoutIdle logs o out if it is still the current session and unused.
+func (s *Session) logoutIdle(o *openSession) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.open == o {
+	if s.current == o && s.requests == 0 {
+		s.logoutCurrent()
+	}
+}
+
+// drop takes a dead session out of use. It is logged out too, because it would stay
+// open if it were alive after all.
+func (s *Session) drop(o *openSession) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == o {
 		o.dead = true
 		s.logoutCurrent()
 	}
 }
 
-// End logs the session out, after a moment for the requests in flight, and waits
-// for that. The next request opens another.
+// End lets requests finish, logs the session out, and waits for the Logout. The next
+// request opens another session.
 func (s *Session) End(ctx context.Context) {
-	s.endAfterUse(ctx)
-	s.Ledger.awaitLeft(ctx, s.Login)
+	s.startLogout(ctx, false)
+	s.Ledger.awaitLogouts(ctx, s.Login)
 }
 
-func (s *Session) endAfterUse(ctx context.Context) {
-	s.awaitUnused(ctx)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open != nil {
-		s.logoutCurrent()
-	}
+// EndIfUnused is like End, but leaves a session open that is in use.
+func (s *Session) EndIfUnused(ctx context.Context) {
+	s.startLogout(ctx, true)
+	s.Ledger.awaitLogouts(ctx, s.Login)
 }
 
-// EndUnused is End for a session that no request uses; one in use is left alone.
-func (s *Session) EndUnused(ctx context.Context) {
-	s.awaitUnused(ctx)
-	s.mu.Lock()
-	if s.open != nil && s.users == 0 {
-		s.logoutCurrent()
-	}
-	s.mu.Unlock()
-	s.Ledger.awaitLeft(ctx, s.Login)
-}
-
-// Close ends the session for good: no more logins, a moment for the requests in
-// flight, Logout. It is idempotent and bounded by ctx.
+// Close ends the Session for good: it prevents further Logins, lets requests finish,
+// and logs out. It is idempotent and returns when ctx ends.
 func (s *Session) Close(ctx context.Context) {
 	s.mu.Lock()
 	s.closed = true
 	s.stopIdle()
-	under := s.flight
+	login := s.login
 	s.mu.Unlock()
-	left := s.Ledger.leaves(s.Login) // from now on: who comes after this one waits
-	if under != nil {                // a Login under way has to end first
-		wait(ctx, under.done)
+	done := s.Ledger.logoutStarted(s.Login) // the next Session waits from now on
+	if login != nil {
+		wait(ctx, login.done)
 	}
-	s.endAfterUse(ctx)
-	left()
-	s.Ledger.awaitLeft(ctx, s.Login)
+	s.startLogout(ctx, false)
+	done()
+	s.Ledger.awaitLogouts(ctx, s.Login)
 }
 
-// awaitUnused waits until no request uses the session, for drainTimeout at the most.
-func (s *Session) awaitUnused(ctx context.Context) {
+// startLogout gives requests drainTimeout to finish, and then starts the Logout.
+func (s *Session) startLogout(ctx context.Context, onlyIfUnused bool) {
+	s.drain(ctx)
 	s.mu.Lock()
-	if s.users > 0 && s.drained == nil {
+	defer s.mu.Unlock()
+	if s.current != nil && (s.requests == 0 || !onlyIfUnused) {
+		s.logoutCurrent()
+	}
+}
+
+// drain waits until no request uses the session, for drainTimeout at most.
+func (s *Session) drain(ctx context.Context) {
+	s.mu.Lock()
+	if s.requests > 0 && s.drained == nil {
 		s.drained = make(chan struct{})
 	}
 	drained := s.drained
 	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
-	defer cancel()
-	wait(ctx, drained)
+	if drained != nil {
+		ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+		defer cancel()
+		wait(ctx, drained)
+	}
 }
 
-// logoutCurrent takes the session out of use and logs it out. Holds mu.
+// logoutCurrent takes the session out of use and logs it out. The caller holds mu.
 func (s *Session) logoutCurrent() {
-	open := s.open
-	s.open = nil
+	open := s.current
+	s.current = nil
 	s.stopIdle()
-	s.sendOff(open)
+	s.logoutAsync(open)
 }
 
-// sendOff logs a session out in the background. Holds mu.
-func (s *Session) sendOff(o *opened) {
-	left := s.Ledger.leaves(s.Login)
+// logoutAsync logs a session out in the background.
+func (s *Session) logoutAsync(o *openSession) {
+	done := s.Ledger.logoutStarted(s.Login)
 	go func() {
-		defer left()
+		defer done()
 		s.logout(o)
 	}()
 }
 
-func (s *Session) logout(o *opened) {
+func (s *Session) logout(o *openSession) {
 	ctx, cancel := context.WithTimeout(context.Background(), LogoutTimeout)
 	defer cancel()
 	err := callLogout(ctx, s.Client, o.id, s.Logger)
-	s.mu.Lock()
-	left := left{answered: err == nil || s.Judge(err).Refusal, clean: err == nil && !o.dead || o.proven}
-	s.mu.Unlock()
-	if !left.answered {
-		s.Logger.Warn("a session could not be logged out; that is tried again before the next Login", "username", s.LoginName, "error", err)
+	answered := s.Ledger.logoutAnswered(err)
+	if !answered {
+		s.Logger.Warn("could not log out a session; the Logout is repeated before the next Login", "username", s.LoginName, "error", err)
 	}
-	s.Ledger.left(o.entry, left)
+	s.mu.Lock()
+	wasAlive := o.worked || err == nil && !o.dead
+	s.mu.Unlock()
+	s.Ledger.sessionEnded(o.entry, answered, wasAlive)
 }
 
 func callLogout(ctx context.Context, client ecgrid.Client, id string, log hclog.Logger) (err error) {
@@ -112,11 +135,35 @@ func callLogout(ctx context.Context, client ecgrid.Client, id string, log hclog.
 	return client.Logout(ctx, id)
 }
 
-// wait blocks until c is closed or ctx ends; a nil c is not waited for.
-func wait(ctx context.Context, c <-chan struct{}) {
-	if c == nil {
-		return
+// logoutStarted makes the next Login wait until done is called. The Ledger keeps track
+// of this because the next Login may be that of another Session.
+func (l *Ledger) logoutStarted(login string) (done func()) {
+	ended := make(chan struct{})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.logouts[ended] = login
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.logouts, ended)
+		close(ended)
 	}
+}
+
+// awaitLogouts waits for all started Logouts of the login.
+func (l *Ledger) awaitLogouts(ctx context.Context, login string) {
+	l.mu.Lock()
+	logouts := maps.Clone(l.logouts)
+	l.mu.Unlock()
+	for ended, of := range logouts {
+		if of == login {
+			wait(ctx, ended)
+		}
+	}
+}
+
+// wait blocks until c is closed or ctx ends.
+func wait(ctx context.Context, c <-chan struct{}) {
 	select {
 	case <-c:
 	case <-ctx.Done():

@@ -1,20 +1,22 @@
-// Package session keeps the one ECGrid session that all requests of a login share.
+// Package session shares one ECGrid session among all requests of a login.
 //
-// ECGrid allows about 5 open sessions a user, closes forgotten ones undependably and
-// may lock an account after refused logins. So a session is opened when a request
-// needs it, shared, doubted when a fault could mean that it is dead, and logged out
-// when it is idle; Logins that were refused or lost are kept apart; and what a
-// killed process would leave behind is noted where the next one finds it.
+// ECGrid allows about 5 open sessions per user, does not reliably close abandoned
+// ones, and may lock an account after refused logins. Therefore this package:
 //
-// Use runs a call that may be repeated, UseOnce one that must not be. A Session that
-// is closed answers ErrClosed: there is a newer one to use.
+//   - opens a session when a request needs one (login.go);
+//   - checks with WhoAmI whether the session is alive after an unclear fault (use.go);
+//   - logs out when the session is idle or closed (logout.go);
+//   - paces Logins after failed ones (login_pacing.go);
+//   - stores failed Logins for the next process (ledger.go);
+//   - notes each session in storage, and logs out those that a killed process left
+//     open (session_notes.go, leftover_sessions.go).
 package session
 
 import (
-	"context"
 	"errors"
-	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -24,46 +26,44 @@ import (
 )
 
 const (
-	// LogoutTimeout bounds one Logout, and with it every end of a session: Vault
-	// unmounts and seals with its locks held.
+	// LogoutTimeout bounds one Logout and the end of a Session. Vault unmounts and
+	// seals with its locks held, so it must be short.
 	LogoutTimeout = 3 * time.Second
-	// LoginTimeout bounds one Login, which may outlive the request that needs it: a
-	// session that nobody learns of stays open. Requests wait for it no longer than
-	// for any other call.
+	// LoginTimeout bounds one Login. It may be longer than the request that needs the
+	// session: a Login that is cut off may leave a session open.
 	LoginTimeout = time.Minute
-	// drainTimeout is what requests in flight get to finish before their session ends.
+	// drainTimeout is the time that requests have to finish before their session ends.
 	drainTimeout = time.Second
 )
 
-// The refusals of this package; match with errors.Is.
+// The errors of this package; match them with errors.Is.
 var (
-	// ErrRefused: ECGrid does not take the login or the API key.
+	// ErrRefused: ECGrid does not accept the login or the API key.
 	ErrRefused = errors.New("ECGrid refused the login")
-	// ErrPaused: too many Logins were refused or lost a short while ago.
+	// ErrPaused: too many recent Logins were refused or lost.
 	ErrPaused = errors.New("logins are paused")
-	// ErrTooSoon: the login was refused lately, and what is to begin may cost more of that.
+	// ErrTooSoon: after recent failed Logins, a password change could pause the login.
 	ErrTooSoon = errors.New("logins were refused or not answered a short while ago")
-	// ErrClosed: this session was ended for good.
-	ErrClosed = errors.New("the session was ended for good")
+	// ErrClosed: this Session was closed; use the one that replaced it.
+	ErrClosed = errors.New("the session is closed")
 )
 
-// Clock is where the time is from, so that tests need no sleeps.
+// Clock tells the time. Tests replace it.
 type Clock interface {
 	Now() time.Time
-	// AfterFunc runs f in its own goroutine after d; stop is as of time.Timer.
+	// AfterFunc runs f in its own goroutine after d. Stop works as in time.Timer.
 	AfterFunc(d time.Duration, f func()) (stop func() bool)
 }
 
-// Verdict is what a failed call says of the session it was made with.
+// Verdict is what a failed call says about its session.
 type Verdict struct {
-	Dead      bool // it is dead
-	MayBeDead bool // WhoAmI has to tell
-	Refusal   bool // ECGrid blames the credential or the SessionID
-	Faultless bool // ECGrid answered, and blames nobody
+	Dead         bool // the session is dead
+	MaybeDead    bool // WhoAmI has to tell whether it is
+	Refusal      bool // ECGrid blames the credential or the SessionID
+	Inconclusive bool // ECGrid answered without blaming the caller
 }
 
-// Candidate is a password that the login may have. Mark tells it from others
-// without telling what it is.
+// Candidate is a password that the login may have. Mark is a fingerprint of it.
 type Candidate struct {
 	Password string
 	Mark     string
@@ -73,262 +73,90 @@ type Candidate struct {
 type Config struct {
 	Client   ecgrid.Client
 	Endpoint ecgrid.Endpoint
-	// Login names the login among those of the Ledger; LoginName is ECGrid's word
-	// for it.
+	// Login identifies the login in the Ledger. LoginName is what ECGrid calls it.
 	Login, LoginName string
-	// Candidates are tried in turn until one is not refused. There are several while
-	// it is not known which one ECGrid has.
+	// Candidates are tried in turn until ECGrid accepts one. There are several while
+	// the result of a password change is unconfirmed.
 	Candidates []Candidate
-	// APIKey stands for a SessionID where it is set; then there is no Login.
+	// APIKey replaces the SessionID if it is set. There is no Login then.
 	APIKey string
-	// IdleTimeout is how long an unused session stays open; 0 is not at all.
+	// IdleTimeout is how long an unused session stays open. With 0 it is logged out
+	// after the last request.
 	IdleTimeout time.Duration
 	// RequestTimeout is how long a request waits for a Login.
 	RequestTimeout time.Duration
-	// MaxConcurrent is how many calls are made at once.
+	// MaxConcurrent limits concurrent calls.
 	MaxConcurrent int
 
 	Ledger *Ledger
-	// Judge tells what a failure means.
-	Judge func(error) Verdict
-	// Switched is called, if set, when another candidate than the first was taken.
+	// Classify tells what a failed call means.
+	Classify func(error) Verdict
+	// Switched, if set, is called after a Login with a candidate other than the first.
 	Switched func()
 	Clock    Clock
 	Logger   hclog.Logger
 }
 
-// Session is safe for concurrent use.
+// Session is the shared session of a login. It is safe for concurrent use.
 type Session struct {
 	Config
-	calls *semaphore.Weighted
+	calls     *semaphore.Weighted // limits concurrent calls
+	fromWrite atomic.Bool         // a config write verifies its credential
 
-	mu       sync.Mutex
-	open     *opened       // nil when there is none
-	users    int           // requests in flight
-	closed   bool          // no more logins
-	brought  bool          // the credential is being tried for who wrote it
-	offered  []Candidate   // Config.Candidates, and those of Offer
-	current  string        // the password that the login was last seen to have; "" before that
-	flight   *flight       // the Login under way that requests wait for
-	drained  chan struct{} // closed when users falls to 0; nil when nobody waits for that
-	stopIdle func() bool
+	mu         sync.Mutex     // guards the fields below
+	candidates []Candidate    // Config.Candidates and added ones
+	password   string         // what ECGrid last accepted; "" if unknown
+	current    *openSession   // nil if no session is open
+	login      *loginInFlight // nil if requests wait for none
+	requests   int            // in progress
+	drained    chan struct{}  // closed when requests falls to 0; nil if nobody waits for it
+	closed     bool           // no more Logins
+	stopIdle   func() bool    // stops the idle timer
 }
 
-// opened is an open session.
-type opened struct {
-	id       string
-	password string    // that it was opened with
-	sent     time.Time // its Login
-	entry    *entry
-	proven   bool // a call with it succeeded
-	dead     bool // a call with it showed that
+// openSession is a session that ECGrid opened.
+type openSession struct {
+	id        string
+	password  string
+	loginSent time.Time
+	entry     *entry // in the ledger
+	worked    bool   // a call with it succeeded
+	dead      bool   // a call with it showed that
 }
 
-// New makes a Session. It does no I/O.
+// New returns a Session without an open session. It does no I/O.
 func New(c Config) *Session {
 	return &Session{
-		Config:   c,
-		offered:  c.Candidates,
-		calls:    semaphore.NewWeighted(int64(c.MaxConcurrent)),
-		stopIdle: func() bool { return false },
+		Config:     c,
+		candidates: c.Candidates,
+		calls:      semaphore.NewWeighted(int64(c.MaxConcurrent)),
+		stopIdle:   func() bool { return false },
 	}
 }
 
-// Call is one call to ECGrid.
-type Call func(ctx context.Context, sessionID string) error
-
-// Use runs call with a live SessionID, or with the API key that stands for one. A
-// session that turns out to be dead is replaced once, and the call repeated.
-func (s *Session) Use(ctx context.Context, call Call) error {
-	s.enter()
-	defer s.leave()
-	dead, _, err := s.once(ctx, call)
-	if !dead || s.APIKey != "" {
-		return err
-	}
-	if dead, _, err = s.once(ctx, call); !dead || s.Judge(err).Faultless {
-		return err
-	}
-	return ecgrid.ErrSessionExpired // a fault of a dead session says nothing else
-}
-
-// UseOnce runs a call that must not be repeated. The error is the call's own; begun
-// is false where it never came to the call.
-func (s *Session) UseOnce(ctx context.Context, call Call) (begun bool, err error) {
-	s.enter()
-	defer s.leave()
-	var own error
-	_, begun, err = s.once(ctx, func(ctx context.Context, id string) error {
-		own = call(ctx, id)
-		return own
-	})
-	if begun {
-		return true, own
-	}
-	return false, err
-}
-
-// Verify tries the credential: a Login, whose session stays for the next request,
-// or for an API key a WhoAmI. Brought tells that a write has just brought it: then
-// it is tried at once, unless it was refused too often itself.
-func (s *Session) Verify(ctx context.Context, brought bool) error {
-	s.setBrought(brought)
-	defer s.setBrought(false)
-	err := s.Use(ctx, s.WhoAmI)
-	if s.APIKey == "" && s.isOpen() { // the login works, whatever WhoAmI could tell
-		return nil
-	}
-	return err
-}
-
-func (s *Session) setBrought(brought bool) {
+// AddCandidates adds passwords that the login may have from now on.
+func (s *Session) AddCandidates(candidates []Candidate) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.brought = brought
+	for _, c := range candidates {
+		if !slices.Contains(s.candidates, c) {
+			// Second in line: it is more likely than older candidates.
+			s.candidates = slices.Insert(slices.Clone(s.candidates), 1, c)
+		}
+	}
 }
 
-func (s *Session) isOpen() bool {
+// SetPassword records the password that a confirmed change gave the login.
+func (s *Session) SetPassword(password string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.open != nil
+	s.password = password
 }
 
-// WhoAmI is a Call that tells whether a session, or an API key, is alive.
-func (s *Session) WhoAmI(ctx context.Context, sessionID string) error {
-	_, err := s.Client.WhoAmI(ctx, sessionID)
-	return err
-}
-
-// once runs call with the shared session, and drops that where it is dead.
-func (s *Session) once(ctx context.Context, call Call) (dead, begun bool, err error) {
-	if s.APIKey != "" {
-		return s.onceWithKey(ctx, call)
-	}
-	open, err := s.acquire(ctx)
-	if err != nil {
-		return false, false, err
-	}
-	if begun, err = s.limited(ctx, open.id, call); !begun {
-		return false, false, err
-	}
-	if err == nil {
-		s.prove(open)
-		return false, true, nil
-	}
-	is, err := s.judge(ctx, open.id, err)
-	switch is {
-	case isDead:
-		s.drop(open)
-	case isAlive:
-		s.prove(open)
-	}
-	return is == isDead, true, err
-}
-
-// onceWithKey has no session to replace: a dead key is the credential refused.
-func (s *Session) onceWithKey(ctx context.Context, call Call) (dead, begun bool, err error) {
-	begun, err = s.limited(ctx, s.APIKey, call)
-	if err == nil || !begun {
-		return false, begun, err
-	}
-	is, err := s.judge(ctx, s.APIKey, err)
-	if is == isDead && !s.Judge(err).Faultless {
-		err = fmt.Errorf("%w (api_key)", ErrRefused)
-	}
-	return is == isDead, true, err
-}
-
-// limited runs one call under the bound of calls at once.
-func (s *Session) limited(ctx context.Context, id string, call Call) (begun bool, err error) {
-	if err := s.calls.Acquire(ctx, 1); err != nil {
-		return false, err
-	}
-	defer s.calls.Release(1)
-	return true, call(ctx, id)
-}
-
-// state is what is known of a session after a call with it.
-type state int
-
-const (
-	isUnknown state = iota
-	isAlive
-	isDead
-)
-
-// judge tells whether a call failed because its session is dead. Where the failure
-// does not say, WhoAmI does, also for a session that was just opened: behind a
-// changing egress address that one is dead too. The error is the call's, or
-// WhoAmI's where that gave no verdict: then the call's own fault proves nothing.
-func (s *Session) judge(ctx context.Context, id string, err error) (state, error) {
-	verdict := s.Judge(err)
-	switch {
-	case verdict.Dead:
-		return isDead, err
-	case !verdict.MayBeDead:
-		return isUnknown, err
-	}
-	_, probe := s.limited(ctx, id, s.WhoAmI)
-	if probe == nil {
-		return isAlive, err
-	}
-	if v := s.Judge(probe); v.Refusal || v.Faultless {
-		return isDead, err
-	}
-	return isUnknown, probe
-}
-
-// prove notes that a call with the session succeeded: the login is well.
-func (s *Session) prove(o *opened) {
-	s.mu.Lock()
-	known := o.proven
-	o.proven = true
-	s.mu.Unlock()
-	if !known {
-		s.Ledger.worked(o.entry)
-	}
-}
-
-func (s *Session) enter() {
+// Password returns the password of the last Login, or of a later SetPassword. It is ""
+// before the first Login.
+func (s *Session) Password() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.users++
-	s.stopIdle()
-}
-
-func (s *Session) leave() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.users--
-	if s.users > 0 {
-		return
-	}
-	if s.drained != nil {
-		close(s.drained)
-		s.drained = nil
-	}
-	s.startIdle()
-}
-
-// startIdle arranges the Logout of a session that nobody uses. Holds mu.
-func (s *Session) startIdle() {
-	s.stopIdle()
-	if s.open == nil || s.users > 0 {
-		return
-	}
-	if s.IdleTimeout == 0 {
-		s.logoutCurrent()
-		return
-	}
-	open := s.open
-	s.stopIdle = s.Clock.AfterFunc(s.IdleTimeout, func() { s.logoutIdle(open) })
-}
-
-// logoutIdle ends the session if it is still that one and still unused.
-func (s *Session) logoutIdle(o *opened) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open == o && s.users == 0 {
-		s.logoutCurrent()
-	}
+	return s.password
 }

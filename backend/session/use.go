@@ -1,0 +1,165 @@
+package session
+
+import (
+	"context"
+	"fmt"
+
+	"vault-plugin-ecgrid/internal/ecgrid"
+)
+
+// Call is one call to ECGrid.
+type Call func(ctx context.Context, sessionID string) error
+
+// Use runs call with the SessionID of a live session, or with the API key. If the
+// session is dead, Use opens another and repeats the call once.
+func (s *Session) Use(ctx context.Context, call Call) error {
+	s.beginRequest()
+	defer s.endRequest()
+	dead, _, err := s.callOnce(ctx, call)
+	if !dead || s.APIKey != "" {
+		return err
+	}
+	if dead, _, err = s.callOnce(ctx, call); !dead || s.Classify(err).Inconclusive {
+		return err
+	}
+	return ecgrid.ErrSessionExpired // the fault of a dead session has no other meaning
+}
+
+// UseOnce runs a call that must not be repeated, and returns the call's own error.
+// Begun is false if the call was never made.
+func (s *Session) UseOnce(ctx context.Context, call Call) (begun bool, err error) {
+	s.beginRequest()
+	defer s.endRequest()
+	var own error
+	_, begun, err = s.callOnce(ctx, func(ctx context.Context, id string) error {
+		own = call(ctx, id)
+		return own
+	})
+	if begun {
+		return true, own
+	}
+	return false, err
+}
+
+// Verify tries the credential: it logs in and keeps the session open, or calls WhoAmI
+// with an API key. FromWrite is set for the credential of a config write. Only its own
+// failed Logins can pause it.
+func (s *Session) Verify(ctx context.Context, fromWrite bool) error {
+	s.fromWrite.Store(fromWrite)
+	defer s.fromWrite.Store(false)
+	err := s.Use(ctx, s.WhoAmI)
+	if s.APIKey == "" && s.isOpen() { // the Login worked, even if WhoAmI failed
+		return nil
+	}
+	return err
+}
+
+func (s *Session) isOpen() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current != nil
+}
+
+// WhoAmI is a Call that succeeds if the session or the API key is alive.
+func (s *Session) WhoAmI(ctx context.Context, sessionID string) error {
+	_, err := s.Client.WhoAmI(ctx, sessionID)
+	return err
+}
+
+// callOnce runs call with the shared session, and drops the session if it is dead.
+func (s *Session) callOnce(ctx context.Context, call Call) (dead, begun bool, err error) {
+	open := &openSession{id: s.APIKey, worked: true}
+	if s.APIKey == "" {
+		if open, err = s.acquire(ctx); err != nil {
+			return false, false, err
+		}
+	}
+	if begun, err = s.limit(ctx, open.id, call); !begun {
+		return false, false, err
+	}
+	state := sessionAlive
+	if err != nil {
+		state, err = s.checkLiveness(ctx, open.id, err)
+	}
+	switch {
+	case state == sessionAlive:
+		s.setWorked(open)
+	case state == sessionDead && s.APIKey == "":
+		s.drop(open)
+	case state == sessionDead && !s.Classify(err).Inconclusive:
+		err = fmt.Errorf("%w (api_key)", ErrRefused)
+	}
+	return state == sessionDead, true, err
+}
+
+// limit runs call when fewer than MaxConcurrent calls are in progress.
+func (s *Session) limit(ctx context.Context, id string, call Call) (begun bool, err error) {
+	if err := s.calls.Acquire(ctx, 1); err != nil {
+		return false, err
+	}
+	defer s.calls.Release(1)
+	return true, call(ctx, id)
+}
+
+// liveness is the state of a session after a call.
+type liveness int
+
+const (
+	sessionUnconfirmed liveness = iota
+	sessionAlive
+	sessionDead
+)
+
+// checkLiveness tells whether a call failed because its session is dead. If the
+// failure is unclear, it asks WhoAmI. It does so for a new session too, which is dead
+// if Vault's egress address changes. The error is the call's, or WhoAmI's if the state
+// is unconfirmed: then the call's fault may be that of a dead session.
+func (s *Session) checkLiveness(ctx context.Context, id string, err error) (liveness, error) {
+	verdict := s.Classify(err)
+	switch {
+	case verdict.Dead:
+		return sessionDead, err
+	case !verdict.MaybeDead:
+		return sessionUnconfirmed, err
+	}
+	_, probeErr := s.limit(ctx, id, s.WhoAmI)
+	if probeErr == nil {
+		return sessionAlive, err
+	}
+	if v := s.Classify(probeErr); v.Refusal || v.Inconclusive {
+		return sessionDead, err
+	}
+	return sessionUnconfirmed, probeErr
+}
+
+// setWorked records the first successful call with a session.
+func (s *Session) setWorked(o *openSession) {
+	s.mu.Lock()
+	known := o.worked
+	o.worked = true
+	s.mu.Unlock()
+	if !known {
+		s.Ledger.callSucceeded(o.entry)
+	}
+}
+
+func (s *Session) beginRequest() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests++
+	s.stopIdle()
+}
+
+func (s *Session) endRequest() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests--
+	if s.requests > 0 {
+		return
+	}
+	if s.drained != nil {
+		close(s.drained)
+		s.drained = nil
+	}
+	s.scheduleIdleLogout()
+}
