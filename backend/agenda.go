@@ -10,39 +10,39 @@ import (
 	"time"
 )
 
-// agenda knows what comes due when, so that an idle minute reads nothing. It is
-// filled from storage once, in as many rounds as that takes, and then follows every
-// write.
+// agenda records which roles and holders are due when, so that an idle minute reads
+// nothing from storage. It is loaded from storage once, in one or more rounds. Then it
+// follows every write.
 type agenda struct {
-	roles, leases *calendar
+	roles, holders *calendar
 }
 
 func newAgenda() *agenda {
-	return &agenda{roles: newCalendar(), leases: newCalendar()}
+	return &agenda{roles: newCalendar(), holders: newCalendar()}
 }
 
-// calendar is when each thing of one kind is due.
+// calendar records when each item of one kind is due.
 type calendar struct {
-	mu     sync.Mutex
+	mu     sync.Mutex // guards the following
 	listed bool
-	todo   map[string]bool // stored, and not looked at yet
+	unread map[string]bool // items in storage that were not read yet
 	at     map[string]time.Time
 }
 
 func newCalendar() *calendar {
-	return &calendar{todo: map[string]bool{}, at: map[string]time.Time{}}
+	return &calendar{unread: map[string]bool{}, at: map[string]time.Time{}}
 }
 
-// set enters when a thing is due; the zero time is never.
+// set records when an item is due; the zero time means never.
 func (c *calendar) set(name string, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.enter(name, at)
 }
 
-// enter is set under mu.
+// enter is set for a caller that holds mu.
 func (c *calendar) enter(name string, at time.Time) {
-	delete(c.todo, name)
+	delete(c.unread, name)
 	if at.IsZero() {
 		delete(c.at, name)
 		return
@@ -50,22 +50,32 @@ func (c *calendar) enter(name string, at time.Time) {
 	c.at[name] = at
 }
 
-// unread has a thing looked at again.
-func (c *calendar) unread(name string) {
+// written records a write of an item, which may have happened even if it failed.
+func (c *calendar) written(name string, at time.Time, err error) error {
+	if err != nil {
+		c.reload(name)
+		return err
+	}
+	c.set(name, at)
+	return nil
+}
+
+// reload has an item read again by the next load.
+func (c *calendar) reload(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.at, name)
-	c.todo[name] = true
+	c.unread[name] = true
 }
 
-// fill looks at what has not been looked at. What cannot be read holds up nothing
-// else; where ctx ends first, the next round goes on.
-func (c *calendar) fill(ctx context.Context, list func(context.Context) ([]string, error), read func(context.Context, string) (time.Time, error)) error {
+// load reads the items that were not read yet. An item that cannot be read does not stop
+// it. If ctx ends first, the next call goes on.
+func (c *calendar) load(ctx context.Context, list func(context.Context) ([]string, error), read func(context.Context, string) (time.Time, error)) error {
 	if err := c.list(ctx, list); err != nil {
 		return err
 	}
 	var failed error
-	for _, name := range c.unseen() {
+	for _, name := range c.unreadNames() {
 		if ctx.Err() != nil {
 			return errors.Join(failed, ctx.Err())
 		}
@@ -74,16 +84,16 @@ func (c *calendar) fill(ctx context.Context, list func(context.Context) ([]strin
 			failed = errors.Join(failed, err)
 			continue
 		}
-		c.saw(name, at)
+		c.setRead(name, at)
 	}
 	return failed
 }
 
-// saw enters what was read of a thing, unless it was written meanwhile, which says more.
-func (c *calendar) saw(name string, at time.Time) {
+// setRead records what was read, unless the item was written meanwhile.
+func (c *calendar) setRead(name string, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.todo[name] {
+	if c.unread[name] {
 		c.enter(name, at)
 	}
 }
@@ -104,19 +114,19 @@ func (c *calendar) list(ctx context.Context, list func(context.Context) ([]strin
 	c.listed = true
 	for _, name := range names {
 		if _, known := c.at[name]; !known {
-			c.todo[name] = true
+			c.unread[name] = true
 		}
 	}
 	return nil
 }
 
-func (c *calendar) unseen() []string {
+func (c *calendar) unreadNames() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Sorted(maps.Keys(c.todo))
+	return slices.Sorted(maps.Keys(c.unread))
 }
 
-// due is what has come due, the longest due first.
+// due returns the items that are due, the longest overdue first.
 func (c *calendar) due(now time.Time) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

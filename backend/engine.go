@@ -1,12 +1,23 @@
-// Package backend is what the engine means: what is stored, when ECGrid is asked,
-// what its answers amount to. It knows neither Vault's request fields nor SOAP.
+// Package backend decides what the engine does: what is stored, when ECGrid is called
+// and what its answers mean. It knows neither Vault's request fields nor SOAP.
+//
+// An Engine is the sum of its parts. A part calls only those below it in this list:
+//
+//	configs      config_write.go   writes and deletes the config
+//	rootRotator  rotate_root.go    changes the password of the login
+//	leases       lease.go          issues, renews and revokes leases
+//	roles        roles.go          stores roles, rotates the keys of roles
+//	keyRotator   rotate_key.go     replaces users' keys
+//	holders      lease_holders.go  records the leases after which a key is replaced
+//	connections  connection.go     the config in use, its session and its keys
+//	users        users.go          which users' keys are being replaced
+//	store        storage.go        Vault's storage
 package backend
 
 import (
 	"context"
 	"encoding/binary"
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,108 +27,84 @@ import (
 
 	"vault-plugin-ecgrid/backend/session"
 	"vault-plugin-ecgrid/internal/ecgrid"
-	"vault-plugin-ecgrid/internal/panics"
 )
 
-// Options are what an Engine gets from outside.
+// Options are what an Engine needs from outside.
 type Options struct {
 	Storage logical.Storage
 	Connect ecgrid.Connector
 	Clock   Clock
 	Random  io.Reader
 	Logger  hclog.Logger
-	// PasswordFromPolicy makes a password by a Vault password policy.
+	// PasswordFromPolicy generates a password by a Vault password policy.
 	PasswordFromPolicy func(ctx context.Context, policy string) (string, error)
-	// DefaultLeaseTTL and MaxLeaseTTL are the mount's; 0 where they could not be asked.
+	// DefaultLeaseTTL and MaxLeaseTTL return those of the mount; 0 if Vault did not say.
 	DefaultLeaseTTL, MaxLeaseTTL func() time.Duration
-	// Tainted tells that the mount is being removed or moved.
+	// Tainted reports whether the mount is being removed or moved.
 	Tainted func() bool
 }
 
-// Engine is one mount: one stored config and what lives in memory because of it.
-// All methods are safe for concurrent use.
-type Engine struct {
-	Options
-	store  *store
-	agenda *agenda
-	ledger *session.Ledger
-	users  *users
-
-	// configLock is held from before the read that a change of the config depends
-	// on until the change is stored and in use. A Login, or a change of the password,
-	// may be made under it, so waiting for it ends with the request. Reads of keys,
-	// of the config and of roles never wait for it.
-	configLock *semaphore.Weighted
-	rolesLock  *semaphore.Weighted // held for the read and the write of a role, never for a call
-	accounts   accounts
-
-	round    atomic.Bool // a round of Tick is under way
-	settling atomic.Bool // settleInBackground runs
-	wake     chan struct{}
-	breakOff atomic.Pointer[context.CancelFunc] // of what settles in the background now
-
-	life context.Context // ends with Close
-	end  context.CancelFunc
-}
-
-// New makes the Engine of a mount. It does no I/O.
-func New(o Options) *Engine {
-	a := newAgenda()
-	e := &Engine{
-		Options:    o,
-		store:      newStore(o.Storage, a),
-		agenda:     a,
-		users:      newUsers(),
-		configLock: semaphore.NewWeighted(1),
-		rolesLock:  semaphore.NewWeighted(1),
-	}
-	e.ledger = session.NewLedger(e.store, o.Connect, judge, o.Clock, o.Random, o.Logger)
-	e.wake = make(chan struct{}, 1)
-	e.life, e.end = context.WithCancel(context.Background())
-	return e
-}
-
-// Start settles, in the background, what a crash left open: Vault's take-over waits
-// for every mount. It is for the active node.
-func (e *Engine) Start() { e.settleInBackground(0) }
-
-// Invalidate forgets what was read from a storage key that another node has changed.
-func (e *Engine) Invalidate(key string) {
-	if !e.store.invalidate(key) {
-		return
-	}
-	if old := e.accounts.swap(nil); old != nil {
-		e.inBackground(func(context.Context) { e.closeLink(old.link) }) // Vault waits for no Logout here
-	}
-}
-
-// Close ends the mount in this process: it logs out, bounded at
-// session.LogoutTimeout, and opens no session any more. It is idempotent.
-func (e *Engine) Close() {
-	e.end()
-	links := e.accounts.close()
-	var all sync.WaitGroup
-	for _, l := range links {
-		all.Go(func() { e.closeLink(l) })
-	}
-	all.Wait()
-}
-
-// inBackground runs do beside the requests; its context ends with the Engine.
-func (e *Engine) inBackground(do func(ctx context.Context)) {
-	go func() {
-		var err error
-		defer panics.Recover(e.Logger, &err)
-		do(e.life)
-	}()
-}
-
-// fraction is random, from 0 to 1; 0 where there is no randomness, since it only
-// spreads load.
-func (e *Engine) fraction() float64 {
+// fraction returns a random number from 0 to 1, or 0 without randomness. It only spreads
+// load.
+func (o *Options) fraction() float64 {
 	var b [4]byte
-	if _, err := io.ReadFull(e.Random, b[:]); err != nil {
+	if _, err := io.ReadFull(o.Random, b[:]); err != nil {
 		return 0
 	}
 	return float64(binary.BigEndian.Uint32(b[:])) / (1 << 32)
+}
+
+// Engine is one mount. All methods are safe for concurrent use.
+type Engine struct {
+	*connections
+	*configs
+	*rootRotator
+	*leases
+	*roles
+	*keyRotator
+
+	inRound atomic.Bool // a round of Tick is running
+}
+
+// New returns the Engine of a mount. It does no I/O.
+func New(o Options) *Engine {
+	s, bg := newStore(o.Storage, newAgenda()), newBackground(o.Logger)
+	var root *rootRotator
+	c := &connections{
+		Options:    o,
+		store:      s,
+		users:      newUsers(),
+		ledger:     session.NewLedger(s, o.Connect, classify, o.Clock, o.Random, o.Logger),
+		background: bg,
+		resolution: newRetry(bg, func(ctx context.Context) bool { return root.tryToResolve(ctx) }),
+	}
+	root = &rootRotator{connections: c, lock: newConfigLock(s)}
+	rotator := &keyRotator{c}
+	r := &roles{connections: c, rotator: rotator, lock: semaphore.NewWeighted(1)}
+	return &Engine{
+		connections: c,
+		configs:     &configs{c, root},
+		rootRotator: root,
+		leases:      &leases{connections: c, rotator: rotator, roles: r, holders: &holders{c}},
+		roles:       r,
+		keyRotator:  rotator,
+	}
+}
+
+// Start resolves, in the background, a rotate-root that a crash left unresolved. Vault
+// waits for every mount here. Call it on the active node only.
+func (e *Engine) Start() { e.resolution.start(0) }
+
+// Invalidate forgets what was read from a storage key that another node has changed.
+func (e *Engine) Invalidate(key string) {
+	if e.store.invalidate(key) {
+		e.invalidate()
+	}
+}
+
+// Close ends the mount in this process. It logs out within session.LogoutTimeout, and
+// no session is opened after it. It is idempotent.
+func (e *Engine) Close() {
+	e.background.end()
+	e.close()
 }

@@ -10,99 +10,102 @@ import (
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
-// What a refusal of the engine means; match with errors.Is. Failures of ECGrid
-// itself wrap the sentinels of package ecgrid, those of a login the ones of package
-// session.
+// The refusals of this package. Match them with errors.Is. Failures of ECGrid wrap the
+// sentinels of package ecgrid, and failures to log in those of package session.
 var (
-	// ErrInvalid: the request asks for something that cannot be.
+	// ErrInvalid: the request asks for something that is not possible.
 	ErrInvalid = errors.New("invalid request")
-	// ErrNotConfigured: there is no config yet, or no longer.
+	// ErrNotConfigured: the mount has no config.
 	ErrNotConfigured = errors.New("no ECGrid login is configured")
 	// ErrNoKey: the user exists and has no API key.
 	ErrNoKey = errors.New("the user has no API key")
 	// ErrKeyReplaced: the leased key is no longer the user's key.
 	ErrKeyReplaced = errors.New("the leased key is no longer this user's key")
-	// ErrRoleNotFound: there is no role of that name, or no longer.
+	// ErrRoleNotFound: there is no role of that name.
 	ErrRoleNotFound = errors.New("no such role")
 	// ErrOwnKey: the key is the config's own api_key, which must not be replaced.
 	ErrOwnKey = errors.New("this is the user whose api_key the config itself uses")
-	// ErrOutcomeUnknown: a change was sent to ECGrid and not confirmed. It may be
-	// made yet, and must not be repeated blindly.
-	ErrOutcomeUnknown = errors.New("the change was sent to ECGrid and not confirmed")
-	// ErrNotMade: a change was sent to ECGrid, which did not make it.
-	ErrNotMade = errors.New("ECGrid did not make the change")
-	// ErrRefusedOften: ECGrid refused several new passwords within a day.
-	ErrRefusedOften = errors.New("ECGrid refused three new passwords within a day")
-	// ErrUnsettled: it is not known which password ECGrid has after a rotate-root.
-	ErrUnsettled = errors.New("a rotate-root is not settled yet")
+	// ErrUnconfirmed: a change was sent to ECGrid and not confirmed. ECGrid may still
+	// apply it, so it must not be repeated blindly.
+	ErrUnconfirmed = errors.New("the change was sent to ECGrid and not confirmed")
+	// ErrNotApplied: a change was sent to ECGrid, which did not apply it.
+	ErrNotApplied = errors.New("ECGrid did not apply the change")
+	// ErrTooManyRefused: ECGrid refused several new passwords within a day.
+	ErrTooManyRefused = errors.New("ECGrid refused three new passwords within a day")
+	// ErrUnresolved: it is unknown which password ECGrid has after a rotate-root.
+	ErrUnresolved = errors.New("the last rotate-root is not resolved yet")
 	// ErrClosed: the mount is being unmounted, sealed or reloaded.
 	ErrClosed = errors.New("the mount is shutting down")
-	// ErrTainted: the mount is being removed or moved, and rotates nothing.
+	// ErrTainted: the mount is being removed or moved. Nothing is rotated meanwhile.
 	ErrTainted = errors.New("the mount is being removed or moved")
 
-	// errRoleChanged: the role was deleted, given another user or rotated meanwhile.
-	errRoleChanged = errors.New("the role was changed meanwhile")
+	// errRoleChanged: the role was deleted, changed or rotated by another request.
+	errRoleChanged = errors.New("the role was changed by another request")
 )
 
-// meaning is a row of the one table that tells what follows from a failure.
+// meaning is a row of the one table that says what follows from a failure.
 type meaning struct {
 	err    error
 	status int
 	advice string
 
-	endsLease bool // a definite answer: the leased key is of no use any more
-	unmade    bool // a change that failed so was surely not made
-	general   bool // whatever else is due would meet it too
-	session   session.Verdict
+	endsLease    bool // a definite answer: the leased key is useless
+	notApplied   bool // ECGrid did not apply the change that failed like this
+	systemic     bool // the next call would fail like this too
+	outOfTime    bool // the call ran out of time, which a longer one may not
+	skipped      bool // a scheduled rotation that ends like this did not fail
+	revokeAnyway bool // the last lease of a key may end although the key cannot be replaced
+	session      session.Verdict
 }
 
 const (
 	tryAgain      = "try again in a moment"
 	needsLevel    = "the configured login needs AuthLevel NetworkAdmin or above, or MailboxAdmin of the user's own mailbox"
-	askSupport    = "try again, and ask ECGrid support if it stays"
-	settlesItself = "both passwords are kept and it settles by itself when ECGrid answers and logins are not paused (last_root_rotation_error of config is empty then); to end it sooner, set another password in ECGrid and write that to config"
+	askSupport    = "try again, and ask ECGrid support if it persists"
+	resolvesAlone = "both passwords are kept. The plugin resolves this by itself as soon as ECGrid answers and logins are not paused; last_root_rotation_error in config is empty then. To end it sooner, set another password in ECGrid and write it to config"
 )
 
 var (
-	blamesCaller = session.Verdict{MayBeDead: true, Refusal: true}
-	blamesECGrid = session.Verdict{MayBeDead: true, Faultless: true}
+	blamesCaller = session.Verdict{MaybeDead: true, Refusal: true}
+	blamesECGrid = session.Verdict{MaybeDead: true, Inconclusive: true}
 )
 
-// meanings is searched from the top: what the engine decided stands before what
-// ECGrid said.
+// meanings is searched from the top. What the engine decided comes before what ECGrid
+// answered.
 var meanings = []meaning{
-	{err: ErrOutcomeUnknown, status: http.StatusConflict, advice: "it may still be made. After rotate-root nothing has to be done: both passwords are kept, and it settles by itself (last_root_rotation_error of config is empty then). After a key was rotated, read it when ECGrid answers again, to see what holds"},
-	{err: ErrNotMade, status: http.StatusConflict, unmade: true, advice: "what was there before still holds; see the reason, and try again"},
-	{err: ErrRefusedOften, status: http.StatusConflict, unmade: true, advice: "no more are sent until the first of them is a day old; check password_policy, and that this login may change its own password"},
-	{err: ErrUnsettled, status: http.StatusConflict, advice: settlesItself},
-	{err: ErrInvalid, status: http.StatusBadRequest, unmade: true},
-	{err: ErrOwnKey, status: http.StatusBadRequest, unmade: true, advice: "replacing it would lock this mount out; configure username and password instead, or rotate that key in ECGrid and write the new one to config"},
-	{err: ErrRoleNotFound, status: http.StatusNotFound, advice: "check the name against a list of roles/"},
-	{err: ErrNotConfigured, status: http.StatusBadRequest, general: true, advice: "write url, username and password (or api_key) to config first"},
-	{err: session.ErrTooSoon, status: http.StatusServiceUnavailable, general: true, unmade: true, advice: "a rotate-root that ends in doubt may cost more of them, so it is not begun now; try again then"},
-	{err: session.ErrPaused, status: http.StatusServiceUnavailable, general: true, advice: "try again then; only another password, set in ECGrid and written to config, ends the pause sooner"},
-	{err: session.ErrRefused, status: http.StatusBadRequest, general: true, advice: "it was not retried, so as not to lock the account; check the credential (that of config, or the one that this write brought, of which nothing was stored), that the user is active and not locked out, and that its session table is not full"},
-	{err: ErrKeyReplaced, status: http.StatusBadRequest, endsLease: true, advice: "read the path again for the key that is valid now"},
-	{err: ErrNoKey, status: http.StatusNotFound, endsLease: true, advice: "generate one with a write to rotate-key/ and its user ID, or in ECGrid"},
-	{err: ErrTainted, status: http.StatusServiceUnavailable, general: true, unmade: true, advice: tryAgain},
-	{err: ErrClosed, status: http.StatusServiceUnavailable, general: true, advice: tryAgain},
-	{err: session.ErrClosed, status: http.StatusServiceUnavailable, general: true, advice: tryAgain},
-	{err: ecgrid.ErrAccessDenied, status: http.StatusForbidden, endsLease: true, unmade: true, session: blamesCaller, advice: needsLevel},
-	{err: ecgrid.ErrAuthentication, status: http.StatusForbidden, endsLease: true, unmade: true, session: blamesCaller, advice: needsLevel},
-	{err: ecgrid.ErrNotFound, status: http.StatusNotFound, endsLease: true, unmade: true, session: blamesCaller, advice: "check the user ID against a list of keys/"},
-	{err: ecgrid.ErrTimeout, status: http.StatusGatewayTimeout, general: true, advice: "ECGrid was too slow; try again, or raise request_timeout in config"},
-	{err: ecgrid.ErrUnreachable, status: http.StatusServiceUnavailable, general: true, advice: "check url, ca_cert and tls_server_name in config and the network between Vault and ECGrid"},
-	{err: ecgrid.ErrSessionExpired, status: http.StatusBadGateway, unmade: true, session: session.Verdict{Dead: true, Refusal: true}, advice: "ECGrid ended a session that it had just opened; sessions are bound to one IP address, so check that Vault's egress address is stable"},
+	{err: ErrUnconfirmed, status: http.StatusConflict, advice: "ECGrid may still apply it. After rotate-root you need not do anything: both passwords are kept, and the plugin finds out which one is right (last_root_rotation_error in config is empty then). After the rotation of a key, read the key when ECGrid answers again to see which one is valid"},
+	{err: ErrNotApplied, status: http.StatusConflict, notApplied: true, advice: "the old password or key is still valid; see the reason and try again"},
+	{err: ErrTooManyRefused, status: http.StatusConflict, notApplied: true, advice: "no more are sent until the first of them is a day old; check password_policy, and that this login may change its own password"},
+	{err: ErrUnresolved, status: http.StatusConflict, advice: resolvesAlone},
+	{err: ErrInvalid, status: http.StatusBadRequest, notApplied: true},
+	{err: ErrOwnKey, status: http.StatusBadRequest, notApplied: true, revokeAnyway: true, advice: "replacing it would lock this mount out; configure username and password instead, or rotate that key in ECGrid and write the new one to config"},
+	{err: ErrRoleNotFound, status: http.StatusNotFound, skipped: true, advice: "list roles/ to see the names that exist"},
+	{err: errRoleChanged, status: http.StatusConflict, skipped: true, advice: tryAgain},
+	{err: ErrNotConfigured, status: http.StatusBadRequest, systemic: true, revokeAnyway: true, advice: "write username and password, or api_key, to config first"},
+	{err: session.ErrTooSoon, status: http.StatusServiceUnavailable, systemic: true, notApplied: true, advice: "an unconfirmed rotate-root may need more logins, so it is not started now; try again then"},
+	{err: session.ErrPaused, status: http.StatusServiceUnavailable, systemic: true, advice: "try again then. Only another password, set in ECGrid and written to config, ends the pause sooner"},
+	{err: session.ErrRefused, status: http.StatusBadRequest, systemic: true, advice: "it was not retried, so that the account is not locked. Check the credential (the one in config or, if this was a write to config, the one in that write; then nothing was stored), that the user is active and not locked out, and that its session table is not full"},
+	{err: ErrKeyReplaced, status: http.StatusBadRequest, endsLease: true, advice: "read the path again to get the key that is valid now"},
+	{err: ErrNoKey, status: http.StatusNotFound, endsLease: true, advice: "generate one in ECGrid, or with a write to rotate-key/ and the user ID"},
+	{err: ErrTainted, status: http.StatusServiceUnavailable, systemic: true, notApplied: true, skipped: true, advice: tryAgain},
+	{err: ErrClosed, status: http.StatusServiceUnavailable, systemic: true, advice: tryAgain},
+	{err: session.ErrClosed, status: http.StatusServiceUnavailable, systemic: true, advice: tryAgain},
+	{err: ecgrid.ErrAccessDenied, status: http.StatusForbidden, endsLease: true, notApplied: true, session: blamesCaller, advice: needsLevel},
+	{err: ecgrid.ErrAuthentication, status: http.StatusForbidden, endsLease: true, notApplied: true, session: blamesCaller, advice: needsLevel},
+	{err: ecgrid.ErrNotFound, status: http.StatusNotFound, endsLease: true, notApplied: true, revokeAnyway: true, session: blamesCaller, advice: "list keys/ to see the user IDs that exist"},
+	{err: ecgrid.ErrTimeout, status: http.StatusGatewayTimeout, systemic: true, outOfTime: true, advice: "ECGrid was too slow; try again, or raise request_timeout in config"},
+	{err: ecgrid.ErrUnreachable, status: http.StatusServiceUnavailable, systemic: true, advice: "check url, ca_cert and tls_server_name in config and the network between Vault and ECGrid"},
+	{err: ecgrid.ErrSessionExpired, status: http.StatusBadGateway, notApplied: true, session: session.Verdict{Dead: true, Refusal: true}, advice: "ECGrid ended a session that it had just opened. Sessions are bound to one IP address, so check that Vault's egress address is stable"},
 	{err: ecgrid.ErrServerFault, status: http.StatusBadGateway, session: blamesECGrid, advice: "the fault is ECGrid's own; " + askSupport},
-	{err: ecgrid.ErrFault, status: http.StatusBadGateway, session: blamesCaller, advice: "ECGrid gave no reason that is known; " + askSupport},
+	{err: ecgrid.ErrFault, status: http.StatusBadGateway, session: blamesCaller, advice: "ECGrid gave no known reason; " + askSupport},
 	{err: ecgrid.ErrBadAnswer, status: http.StatusBadGateway, advice: "check that url in config is the ECGridOS v4.1 SOAP endpoint and that no proxy answers in its place"},
-	{err: ecgrid.ErrEmptyResult, status: http.StatusBadGateway, session: session.Verdict{Faultless: true}, advice: "ECGrid answered without a result; " + askSupport},
-	{err: context.DeadlineExceeded, status: http.StatusGatewayTimeout, general: true, advice: "the request ran out of time; try again"},
-	{err: context.Canceled, status: http.StatusServiceUnavailable, general: true, advice: "the request was given up before ECGrid answered; try again"},
+	{err: ecgrid.ErrEmptyResult, status: http.StatusBadGateway, session: session.Verdict{Inconclusive: true}, advice: "ECGrid answered without a result; " + askSupport},
+	{err: context.DeadlineExceeded, status: http.StatusGatewayTimeout, systemic: true, outOfTime: true, advice: "the request ran out of time; try again"},
+	{err: context.Canceled, status: http.StatusServiceUnavailable, systemic: true, outOfTime: true, advice: "the request was canceled before ECGrid answered; try again"},
 }
 
-// meaningOf gives the row of a failure; the zero row is one that has no meaning of
-// its own, such as a failure of Vault's storage.
+// meaningOf returns the row of a failure. A failure without a row, such as one of
+// Vault's storage, gets the zero row.
 func meaningOf(err error) meaning {
 	for _, m := range meanings {
 		if errors.Is(err, m.err) {
@@ -112,9 +115,9 @@ func meaningOf(err error) meaning {
 	return meaning{}
 }
 
-// judge is what a failed call says of its session. What the engine made of it does
-// not matter here.
-func judge(err error) session.Verdict {
+// classify returns what a failed call says about its session. Only ECGrid's part of the
+// failure counts.
+func classify(err error) session.Verdict {
 	var failed *ecgrid.Error
 	if errors.As(err, &failed) {
 		err = failed.Kind
@@ -122,22 +125,32 @@ func judge(err error) session.Verdict {
 	return meaningOf(err).session
 }
 
-// surelyUnmade tells a change that ECGrid did not make: it was never sent, or refused.
-func surelyUnmade(begun bool, err error) bool {
-	return !begun || !ecgrid.MayBeSent(err) || meaningOf(err).unmade
+// notApplied reports whether ECGrid certainly did not apply a change: it was never
+// sent, or it was refused.
+func notApplied(begun bool, err error) bool {
+	return !begun || !ecgrid.MayBeSent(err) || meaningOf(err).notApplied
 }
 
-// notMade is the answer to a change that was sent and that ECGrid did not make: never
-// a 5xx, which clients repeat.
-func notMade(err error) error {
+// asConflict turns the refusal of a change that was sent into a 4xx. Clients repeat a
+// 5xx by themselves.
+func asConflict(err error) error {
 	if meaningOf(err).status < http.StatusInternalServerError {
 		return err
 	}
-	return fmt.Errorf("%w: %w", ErrNotMade, err)
+	return fmt.Errorf("%w: %w", ErrNotApplied, err)
 }
 
-// Describe gives the HTTP status and the message of a failure; ok is false for one
-// that has no meaning of its own.
+// withoutNotFound replaces "not found" in the failure of a call that looks nothing up:
+// there it has no known meaning.
+func withoutNotFound(err error) error {
+	if errors.Is(err, ecgrid.ErrNotFound) {
+		return ecgrid.ErrFault
+	}
+	return err
+}
+
+// Describe returns the HTTP status and the message of a failure; ok is false for a
+// failure without a meaning of its own.
 func Describe(err error) (status int, message string, ok bool) {
 	m := meaningOf(err)
 	switch {
@@ -149,8 +162,8 @@ func Describe(err error) (status int, message string, ok bool) {
 	return m.status, err.Error() + ": " + m.advice, true
 }
 
-// describe is the message of a failure, for people; one without a meaning of its
-// own is left to the log.
+// describe returns the message of a failure. A failure without a meaning of its own is
+// only in the log.
 func describe(err error) string {
 	if _, message, ok := Describe(err); ok {
 		return message
@@ -158,15 +171,15 @@ func describe(err error) string {
 	return "internal error, see Vault's log"
 }
 
-// invalidError is a refusal that says itself what to do.
+// invalidError is a refusal whose text already says what to do.
 type invalidError string
 
 func (e invalidError) Error() string { return string(e) }
 
 func (invalidError) Unwrap() error { return ErrInvalid }
 
-// Invalid is a refusal of the request's own content (HTTP 400). The message has
-// to say what to do instead.
+// Invalid returns a refusal of the request's own content (HTTP 400). The message must
+// say what to do instead.
 func Invalid(format string, args ...any) error {
 	return invalidError(fmt.Sprintf(format, args...))
 }

@@ -1,12 +1,10 @@
 package backend
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -18,40 +16,40 @@ import (
 	"vault-plugin-ecgrid/internal/panics"
 )
 
-// keys fetches users' API keys. Reads of one user that overlap share one call. What
-// it remembers dies with its link.
+// keys reads users' API keys over one link. Overlapping reads of one user share a call.
 type keys struct {
 	client   ecgrid.Client
 	session  *session.Session
 	users    *users
-	ttl      time.Duration // how long a key may be served from memory; 0 is not at all
+	cacheTTL time.Duration // 0: nothing is cached
 	deadline time.Duration
 	clock    Clock
 	log      hclog.Logger
 
-	mu      sync.Mutex
-	cached  map[int32]cachedKey
-	flights map[flightID]*keyFlight
+	mu     sync.Mutex // guards the following
+	cached map[int32]cachedKey
+	calls  map[callID]*keyCall
 }
 
 type cachedKey struct {
 	key        string
-	generation int
+	generation generation
 	until      time.Time
 }
 
-// flightID is what reads have in common that may share a call: no key was replaced
-// between them.
-type flightID struct {
+// callID is what reads that may share a call have in common: the user's key was not
+// replaced between them.
+type callID struct {
 	userID     int32
-	generation int
+	generation generation
 }
 
-// keyFlight is one call that reads wait for. It ends early when nobody does any more.
-type keyFlight struct {
+// keyCall is one call to ECGrid that reads share. It is canceled if all of them give up.
+type keyCall struct {
+	id      callID
 	cancel  context.CancelFunc
-	done    chan struct{}
-	waiting int // under keys.mu
+	done    chan struct{} // closed when key or err is set
+	waiting int           // reads; guarded by keys.mu
 	key     string
 	err     error
 }
@@ -61,16 +59,16 @@ func newKeys(client ecgrid.Client, s *session.Session, c Config, u *users, clock
 		client:   client,
 		session:  s,
 		users:    u,
-		ttl:      c.KeyCacheTTL,
+		cacheTTL: c.KeyCacheTTL,
 		deadline: c.requestDeadline(),
 		clock:    clock,
 		log:      log,
 		cached:   map[int32]cachedKey{},
-		flights:  map[flightID]*keyFlight{},
+		calls:    map[callID]*keyCall{},
 	}
 }
 
-// get gives the user's key, from memory where key_cache_ttl allows it.
+// get returns the user's key, from the cache if key_cache_ttl allows it.
 func (k *keys) get(ctx context.Context, userID int32) (string, error) {
 	if key, ok := k.fromCache(userID); ok {
 		return key, nil
@@ -78,77 +76,72 @@ func (k *keys) get(ctx context.Context, userID int32) (string, error) {
 	return k.fetch(ctx, userID)
 }
 
-// fetch asks ECGrid, within the deadline of a request. A read that joins a call late
-// does not fail because that ran out of time: it makes one of its own then.
+// fetch asks ECGrid within the deadline of a request. If a read joined a call late and
+// that call ran out of time, the read makes a call of its own.
 func (k *keys) fetch(ctx context.Context, userID int32) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, k.deadline)
 	defer cancel()
-	f, late := k.join(userID, false)
-	key, err := k.await(ctx, userID, f)
-	for late && err != nil && ctx.Err() == nil && isOutOfTime(err) {
-		f, late = k.join(userID, true)
-		key, err = k.await(ctx, userID, f)
+	call, joined := k.join(userID, false)
+	key, err := k.wait(ctx, call)
+	if joined && ctx.Err() == nil && meaningOf(err).outOfTime {
+		call, _ = k.join(userID, true)
+		return k.wait(ctx, call)
 	}
 	return key, err
 }
 
-func isOutOfTime(err error) bool {
-	return errors.Is(err, ecgrid.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
-}
-
-// join gives the call under way, or begins one. While the user's key is being
-// replaced nothing is shared: who asks later may have to see the new one.
-func (k *keys) join(userID int32, own bool) (f *keyFlight, late bool) {
-	generation, replacing := k.users.state(userID)
-	id := flightID{userID, generation}
+// join returns the call that is running for the user, or begins one. While the user's
+// key is being replaced no call is shared: a later read may have to return the new key.
+func (k *keys) join(userID int32, own bool) (call *keyCall, joined bool) {
+	id := callID{userID, k.users.generation(userID)}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if under := k.flights[id]; under != nil && !own {
-		under.waiting++
-		return under, true
+	if running := k.calls[id]; running != nil && !own {
+		running.waiting++
+		return running, true
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), k.deadline)
-	f = &keyFlight{cancel: cancel, done: make(chan struct{}), waiting: 1}
-	if replacing == nil {
-		k.flights[id] = f
+	call = &keyCall{id: id, cancel: cancel, done: make(chan struct{}), waiting: 1}
+	if id.generation.isStable() {
+		k.calls[id] = call
 	}
-	go k.fly(ctx, id, f)
-	return f, false
+	go k.run(ctx, call)
+	return call, false
 }
 
-func (k *keys) fly(ctx context.Context, id flightID, f *keyFlight) {
-	defer f.cancel()
-	f.key, f.err = k.call(ctx, id)
+func (k *keys) run(ctx context.Context, call *keyCall) {
+	defer call.cancel()
+	call.key, call.err = k.ask(ctx, call.id)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.land(id, f)
-	close(f.done)
+	k.remove(call)
+	close(call.done)
 }
 
-// land has nobody join a call any more. Holds mu.
-func (k *keys) land(id flightID, f *keyFlight) {
-	if k.flights[id] == f {
-		delete(k.flights, id)
+// remove keeps later reads from joining a call. The caller holds mu.
+func (k *keys) remove(call *keyCall) {
+	if k.calls[call.id] == call {
+		delete(k.calls, call.id)
 	}
 }
 
-// await waits for a call as long as ctx lasts. The last one who gives up ends it.
-func (k *keys) await(ctx context.Context, userID int32, f *keyFlight) (string, error) {
+// wait waits for a call as long as ctx lasts. The last read to give up cancels it.
+func (k *keys) wait(ctx context.Context, call *keyCall) (string, error) {
 	select {
-	case <-f.done:
-		return f.key, f.err
+	case <-call.done:
+		return call.key, call.err
 	case <-ctx.Done():
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if f.waiting--; f.waiting == 0 {
-		f.cancel()
-		maps.DeleteFunc(k.flights, func(_ flightID, other *keyFlight) bool { return other == f })
+	if call.waiting--; call.waiting == 0 {
+		call.cancel()
+		k.remove(call)
 	}
-	return "", fmt.Errorf("user %d: %w", userID, ctx.Err())
+	return "", fmt.Errorf("user %d: %w", call.id.userID, ctx.Err())
 }
 
-func (k *keys) call(ctx context.Context, id flightID) (key string, err error) {
+func (k *keys) ask(ctx context.Context, id callID) (key string, err error) {
 	defer panics.Recover(k.log, &err)
 	err = k.session.Use(ctx, func(ctx context.Context, sessionID string) (err error) {
 		key, err = k.client.UserGetAPIKey(ctx, sessionID, id.userID)
@@ -160,71 +153,58 @@ func (k *keys) call(ctx context.Context, id flightID) (key string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("user %d: %w", id.userID, err)
 	}
-	k.remember(id, key)
+	k.cache(id, key)
 	return key, nil
 }
 
 func (k *keys) fromCache(userID int32) (string, bool) {
-	generation, _ := k.users.state(userID)
+	if k.cacheTTL == 0 {
+		return "", false
+	}
+	now := k.clock.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	c, ok := k.cached[userID]
-	now := k.clock.Now()
-	if !ok || !now.Before(c.until) || !k.users.mayCache(userID, c.generation, now) || c.generation != generation {
+	if !ok || !now.Before(c.until) || !k.users.isCacheable(userID, c.generation, now) {
 		delete(k.cached, userID)
 		return "", false
 	}
 	return c.key, true
 }
 
-// remember keeps a key, unless it was or may be replaced since it was asked for.
-func (k *keys) remember(id flightID, key string) {
+// cache keeps a key, unless it was or may have been replaced since it was asked for.
+func (k *keys) cache(id callID, key string) {
 	now := k.clock.Now()
-	if k.ttl == 0 || !k.users.mayCache(id.userID, id.generation, now) {
+	if k.cacheTTL == 0 || !k.users.isCacheable(id.userID, id.generation, now) {
 		return
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.cached[id.userID] = cachedKey{key: key, generation: id.generation, until: now.Add(k.ttl)}
+	k.cached[id.userID] = cachedKey{key: key, generation: id.generation, until: now.Add(k.cacheTTL)}
 }
 
-// flush forgets all keys.
+// flush empties the cache.
 func (k *keys) flush() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	clear(k.cached)
 }
 
-// sweep forgets what must not be served any more.
-func (k *keys) sweep() {
+// removeExpired removes from the cache what must not be served any more.
+func (k *keys) removeExpired() {
+	now := k.clock.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	now := k.clock.Now()
 	maps.DeleteFunc(k.cached, func(_ int32, c cachedKey) bool { return !now.Before(c.until) })
 }
 
-// ParseUserID reads a UserID in its one canonical spelling: decimal, 1 to
-// 2147483647 (xs:int), no sign, no leading zero. Another spelling of the same
-// user would pass a policy on this one.
+// ParseUserID reads a UserID in its one canonical spelling: decimal, 1 to 2147483647
+// (xs:int), no sign, no leading zero. Another spelling of the same user would bypass a
+// policy on this one.
 func ParseUserID(s string) (int32, error) {
 	n, err := strconv.ParseInt(s, 10, 32)
 	if err != nil || n < 1 || strconv.FormatInt(n, 10) != s {
-		return 0, Invalid("the user ID has to be a plain decimal number from 1 to 2147483647, without sign, spaces or leading zeros")
+		return 0, Invalid("the user ID must be a plain decimal number from 1 to 2147483647, without sign, spaces or leading zeros")
 	}
 	return int32(n), nil
-}
-
-// ListUsers gives the users that the configured login can see, by UserID.
-func (e *Engine) ListUsers(ctx context.Context) ([]ecgrid.User, error) {
-	var users []ecgrid.User
-	err := e.ask(ctx, func(ctx context.Context, a *account, sessionID string) (err error) {
-		users, err = a.client.UserList(ctx, sessionID, "")
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	users = slices.DeleteFunc(users, func(u ecgrid.User) bool { return u.UserID < 1 })
-	slices.SortFunc(users, func(a, b ecgrid.User) int { return cmp.Compare(a.UserID, b.UserID) })
-	return slices.CompactFunc(users, func(a, b ecgrid.User) bool { return a.UserID == b.UserID }), nil
 }

@@ -18,33 +18,33 @@ const (
 	lower   = "abcdefghijklmnopqrstuvwxyz"
 	upper   = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	digits  = "0123456789"
-	special = "._+:" // nothing that XML or a shell trips over
+	special = "._+:" // safe in XML and in a shell
 )
 
-// newPassword makes one that ECGrid accepts, by the policy if there is one.
-func (e *Engine) newPassword(ctx context.Context, policy string) (string, error) {
+// newPassword generates a password that ECGrid accepts, by the policy if there is one.
+func (o *Options) newPassword(ctx context.Context, policy string) (string, error) {
 	if policy == "" {
-		return generatePassword(e.Random)
+		return generatePassword(o.Random)
 	}
-	password, err := e.PasswordFromPolicy(ctx, policy)
+	password, err := o.PasswordFromPolicy(ctx, policy)
 	if err != nil {
-		return "", Invalid("password_policy %q gives no password: check that the policy exists", policy)
+		return "", Invalid("password_policy %q generates no password: check that the policy exists", policy)
 	}
-	if !meetsECGridsRule(password) {
-		return "", Invalid("password_policy %q makes passwords that ECGrid refuses: it has to ask for 8 or more printable characters with a lower-case letter, an upper-case letter, a digit and another one", policy)
+	if !isAccepted(password) {
+		return "", Invalid("password_policy %q generates passwords that ECGrid refuses: it must require 8 or more printable characters with a lower-case letter, an upper-case letter, a digit and another one", policy)
 	}
 	return password, nil
 }
 
-// generatePassword begins with a letter and holds one of each kind that ECGrid
-// asks for.
+// generatePassword returns a password that begins with a letter and has all the kinds of
+// characters that ECGrid requires.
 func generatePassword(random io.Reader) (string, error) {
 	for {
 		password, err := pick(random, passwordLength, lower+upper+digits+special)
 		if err != nil {
 			return "", err
 		}
-		if meetsECGridsRule(password) && unicode.IsLetter(rune(password[0])) {
+		if isAccepted(password) && unicode.IsLetter(rune(password[0])) {
 			return password, nil
 		}
 	}
@@ -62,9 +62,9 @@ func pick(random io.Reader, n int, alphabet string) (string, error) {
 	return string(picked), nil
 }
 
-// meetsECGridsRule is the vendor's rule: 8 or more, with a lower-case and an
-// upper-case letter, a digit and something else. What XML cannot carry is out.
-func meetsECGridsRule(password string) bool {
+// isAccepted checks the vendor's rule: 8 or more characters, with a lower-case and an
+// upper-case letter, a digit and something else. XML must be able to carry it.
+func isAccepted(password string) bool {
 	var low, up, digit, other bool
 	for _, r := range password {
 		switch {

@@ -6,44 +6,45 @@ import (
 	"time"
 )
 
-// keptFor is how long a password stays a candidate that may only land late.
+// keptFor is how long a password is kept that ECGrid may only get by applying a change
+// late.
 const keptFor = 24 * time.Hour
 
-// maxRefused is how many of those there are at the most that ECGrid has refused: each
-// is a Login that may be refused as well, and none is forgotten for another.
+// maxRefused bounds the refused passwords that are kept. Each may cost a refused Login, and
+// none is dropped early to make room.
 const maxRefused = 3
 
-// Pending is a password that rotate-root has sent to ECGrid without a confirmation.
+// Pending is a password that rotate-root has sent to ECGrid without confirmation.
 type Pending struct {
 	Password string    `json:"password"`
-	Login    string    `json:"login"` // Config.login of then
+	Login    string    `json:"login"` // Config.login at that time
 	Since    time.Time `json:"since"`
-	// KeepUntil is zero while it is to become the password. After that it is only
-	// kept, since the change may be made late.
+	// KeepUntil is zero while the change is unresolved. Later the password is only kept,
+	// since ECGrid may still apply the change.
 	KeepUntil time.Time `json:"keep_until,omitzero"`
-	// Refused: ECGrid answered the order with a fault, and the password before worked
-	// after that. Definite: the fault left no doubt.
+	// Refused: ECGrid answered the change with a fault, and the old password worked
+	// after that. Definite: the fault says that the change was not applied.
 	Refused  bool `json:"refused,omitempty"`
 	Definite bool `json:"definite,omitempty"`
 }
 
-func (p Pending) isLive() bool { return p.KeepUntil.IsZero() }
+func (p Pending) isUnresolved() bool { return p.KeepUntil.IsZero() }
 
-// isExpired tells that it need not be kept any more.
-func (p Pending) isExpired(now time.Time) bool { return !p.isLive() && now.After(p.KeepUntil) }
+// isExpired reports whether the password need not be kept any longer.
+func (p Pending) isExpired(now time.Time) bool { return !p.isUnresolved() && now.After(p.KeepUntil) }
 
-// livePending is the password that is to become the config's, or nil. There is one
-// at the most: another pair is not sent before this one is settled.
-func (c Config) livePending() *Pending {
+// unresolved returns the password of an unresolved rotate-root, or nil. There is at most
+// one: no other change is sent before it is resolved.
+func (c Config) unresolved() *Pending {
 	for _, p := range c.Pending {
-		if p.isLive() {
+		if p.isUnresolved() {
 			return &p
 		}
 	}
 	return nil
 }
 
-// pendingPasswords are those that the login may have instead of its own, the latest
+// pendingPasswords returns those that the login may have instead of its own, the latest
 // first.
 func (c Config) pendingPasswords() []string {
 	var passwords []string
@@ -55,40 +56,38 @@ func (c Config) pendingPasswords() []string {
 	return passwords
 }
 
-// withPending is c with a password that is about to be sent.
+// withPending returns c with a password that is about to be sent.
 func (c Config) withPending(password string, now time.Time) Config {
 	c.Pending = append(slices.Clone(c.Pending), Pending{Password: password, Login: c.login(), Since: now.UTC()})
 	return c
 }
 
-// withPendingKept is c in which nothing is to become the password any more; what was
-// to is kept until it cannot land any more.
+// withPendingKept returns c with its unresolved password only kept.
 func (c Config) withPendingKept(now time.Time) Config {
 	c.Pending = slices.Clone(c.Pending)
 	for i := range c.Pending {
-		if c.Pending[i].isLive() {
+		if c.Pending[i].isUnresolved() {
 			c.Pending[i].KeepUntil = now.Add(keptFor).UTC()
 		}
 	}
 	return c
 }
 
-// withRefused is withPendingKept where ECGrid has refused what was to become the
-// password.
+// withRefused is withPendingKept after ECGrid refused the unresolved password.
 func (c Config) withRefused(definite bool, now time.Time) Config {
-	live := c.livePending()
+	refused := c.unresolved()
 	c = c.withPendingKept(now)
 	for i := range c.Pending {
-		if live != nil && c.Pending[i].Password == live.Password {
+		if refused != nil && c.Pending[i].Password == refused.Password {
 			c.Pending[i].Refused, c.Pending[i].Definite = true, definite
 		}
 	}
 	return c
 }
 
-// mayOffer tells whether another password may be sent: not while ECGrid has refused so
-// many that one more would be one to forget.
-func (c Config) mayOffer() bool {
+// mayTryAnother reports whether rotate-root may send another password. It may not while
+// maxRefused are kept.
+func (c Config) mayTryAnother() bool {
 	refused := 0
 	for _, p := range c.Pending {
 		if p.Refused {
@@ -98,54 +97,53 @@ func (c Config) mayOffer() bool {
 	return refused < maxRefused
 }
 
-// mayBeLost tells whether the login may have, or may get yet, a password that only
-// the config has.
-func (c Config) mayBeLost(now time.Time) bool {
+// hasOnlyCopy reports whether the login may have, or may still get, a password that is
+// nowhere but in the config.
+func (c Config) hasOnlyCopy(now time.Time) bool {
 	return slices.ContainsFunc(c.Pending, func(p Pending) bool {
-		return p.isLive() || !p.Definite && !p.isExpired(now)
+		return p.isUnresolved() || !p.Definite && !p.isExpired(now)
 	})
 }
 
-// withoutPending is c without this password among those that may be.
+// withoutPending returns c without this pending password.
 func (c Config) withoutPending(password string) Config {
 	c.Pending = slices.DeleteFunc(slices.Clone(c.Pending), func(p Pending) bool { return p.Password == password })
 	return c
 }
 
-// expired tells whether something is kept that need not be any more.
-func (c Config) expired(now time.Time) bool {
+// hasExpired reports whether c has an expired password.
+func (c Config) hasExpired(now time.Time) bool {
 	return slices.ContainsFunc(c.Pending, func(p Pending) bool { return p.isExpired(now) })
 }
 
-// withoutExpired is c without it.
+// withoutExpired returns c without its expired passwords.
 func (c Config) withoutExpired(now time.Time) Config {
 	c.Pending = slices.DeleteFunc(slices.Clone(c.Pending), func(p Pending) bool { return p.isExpired(now) })
 	return c
 }
 
-// keepPending decides what a write does to a rotate-root that is not settled. Only a
-// credential that is seen to work may take the place of the two that there are.
+// keepPending decides what a write does to an unresolved rotate-root. Only a verified
+// credential may replace both passwords.
 func keepPending(old, c Config, patch ConfigPatch, now time.Time) (Config, error) {
-	stays := sameLogin(old, c) && c.Password == old.Password
-	if stays {
+	if sameLogin(old, c) && c.Password == old.Password {
 		return c, nil
 	}
 	c = c.withReplaced(old, now)
-	live := old.livePending()
-	if live == nil {
+	pending := old.unresolved()
+	if pending == nil {
 		return c, nil
 	}
 	if !patch.bringsCredential() || !patch.wantsVerification() {
-		return c, fmt.Errorf("nothing was changed, since one of two passwords would be lost: %w", ErrUnsettled)
+		return c, fmt.Errorf("nothing was changed, since a password that may be the right one would be lost: %w", ErrUnresolved)
 	}
-	if c.Password == live.Password {
-		return c.withoutPending(live.Password).withoutFailures(), nil
+	if c.Password == pending.Password {
+		return c.withoutPending(pending.Password).withoutFailures(), nil
 	}
 	return c.withPendingKept(now).withoutFailures(), nil
 }
 
-// withReplaced is c, which replaces old: an order for the old password may be under way
-// that lands on top of this one.
+// withReplaced returns c, which replaces old, with the old password kept if ECGrid may
+// still apply an earlier change to it.
 func (c Config) withReplaced(old Config, now time.Time) Config {
 	if old.APIKey == "" && now.Before(old.Unsure) {
 		c.Pending = append(slices.Clone(c.Pending), Pending{Password: old.Password, Login: old.login(), Since: now.UTC(), KeepUntil: old.Unsure})
@@ -153,7 +151,7 @@ func (c Config) withReplaced(old Config, now time.Time) Config {
 	return c
 }
 
-// withoutFailures is c after an operator has ended a doubt.
+// withoutFailures returns c after an operator has resolved a rotate-root.
 func (c Config) withoutFailures() Config {
 	c.Root.LastError, c.Root.Failures, c.Root.NotBefore = "", 0, time.Time{}
 	return c

@@ -2,32 +2,31 @@ package backend
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"vault-plugin-ecgrid/internal/panics"
 )
 
 const (
-	// tickTimeout is how long Vault waits for a round: it holds its state lock
-	// meanwhile, so that neither seal nor step-down go on.
+	// tickTimeout is how long Vault waits for a round. Vault holds its state lock
+	// meanwhile and can neither seal nor step down.
 	tickTimeout = 20 * time.Second
-	// roundTimeout bounds a round, which may go on in the background. What it does
-	// not come to is due in the next.
+	// roundTimeout bounds a round, which goes on in the background. The next round does
+	// what this one did not reach.
 	roundTimeout = 5 * time.Minute
 )
 
-// Tick does what is due: Vault calls it about once a minute, on the active node. A
-// mount that is being removed or moved is left alone.
+// Tick does what is due. Vault calls it about once a minute on the active node. It does
+// nothing on a tainted mount.
 func (e *Engine) Tick(ctx context.Context) {
-	if e.Tainted() || !e.round.CompareAndSwap(false, true) {
+	if e.Tainted() || !e.inRound.CompareAndSwap(false, true) {
 		return
 	}
 	done := make(chan struct{})
-	e.inBackground(func(life context.Context) {
+	e.background.run(func(ctx context.Context) {
 		defer close(done)
-		defer e.round.Store(false)
-		ctx, cancel := context.WithTimeout(life, roundTimeout)
+		defer e.inRound.Store(false)
+		ctx, cancel := context.WithTimeout(ctx, roundTimeout)
 		defer cancel()
 		e.doDue(ctx)
 	})
@@ -40,12 +39,13 @@ func (e *Engine) Tick(ctx context.Context) {
 	}
 }
 
-// doDue does one thing after the other; what fails, by a bug too, keeps the next from
-// nothing.
+// doDue runs all parts of a round. A failure or a panic of one part does not stop the
+// others.
 func (e *Engine) doDue(ctx context.Context) {
-	for _, part := range []func(context.Context) error{e.rotateRootDue, e.rotateRolesDue, e.sweep, e.reap} {
+	e.removeExpiredKeys()
+	for _, part := range []func(context.Context) error{e.rootRotator.rotateDue, e.roles.rotateAllDue, e.leases.tidyDue} {
 		if err := e.guarded(ctx, part); err != nil {
-			e.Logger.Warn("what was due could not be done", "error", err)
+			e.Logger.Warn("a part of the periodic work failed", "error", err)
 		}
 	}
 }
@@ -55,83 +55,8 @@ func (e *Engine) guarded(ctx context.Context, part func(context.Context) error) 
 	return part(ctx)
 }
 
-// sweep forgets keys that must not be served from memory any more.
-func (e *Engine) sweep(context.Context) error {
-	if a, _ := e.accounts.now(); a != nil {
-		a.keys.sweep()
+func (c *connections) removeExpiredKeys() {
+	if current := c.current(); current != nil {
+		current.keys.removeExpired()
 	}
-	return nil
-}
-
-func (e *Engine) rotateRootDue(ctx context.Context) error {
-	c, err := e.store.config(ctx)
-	if err != nil || c == nil {
-		return err
-	}
-	now := e.Clock.Now()
-	switch {
-	case c.livePending() != nil || c.expired(now):
-		if !e.settling.Load() { // it has its own pace
-			e.settleInBackground(0)
-		}
-		return nil
-	case c.ManagedRotation:
-		return nil
-	case c.Root.missed(c.rootSchedule(), now):
-		e.Logger.Warn("rotate-root missed its window", "was_due", c.Root.Next)
-		return e.changeConfig(ctx, func(c Config) Config {
-			c.Root = c.Root.plan(c.rootSchedule(), now, e.fraction())
-			return c
-		})
-	case !c.Root.due(c.rootSchedule(), now):
-		return nil
-	}
-	return e.rotateRootIfDue(ctx, *c)
-}
-
-// rotateRootIfDue rotates, unless another has done that since.
-func (e *Engine) rotateRootIfDue(ctx context.Context, due Config) error {
-	return e.withConfig(ctx, func(c *Config) error {
-		if c == nil || c.Root != due.Root || c.login() != due.login() {
-			return nil
-		}
-		_, err := e.rotateRootNow(ctx)
-		return err
-	})
-}
-
-// changeConfig stores a change that is about neither login nor endpoint.
-func (e *Engine) changeConfig(ctx context.Context, change func(Config) Config) error {
-	return e.withConfig(ctx, func(c *Config) error {
-		if c == nil {
-			return nil
-		}
-		return e.store.putConfig(ctx, change(*c))
-	})
-}
-
-func (e *Engine) rotateRolesDue(ctx context.Context) error {
-	roles := e.agenda.roles
-	err := roles.fill(ctx, e.store.roleNames, func(ctx context.Context, name string) (time.Time, error) {
-		r, err := e.store.role(ctx, name)
-		if err != nil || r == nil {
-			return time.Time{}, err
-		}
-		return r.Rotation.wakes(r.Schedule), nil
-	})
-	for _, name := range roles.due(e.Clock.Now()) {
-		failed := e.rotateDue(ctx, name)
-		switch {
-		case failed == nil, errors.Is(failed, errRoleChanged):
-			continue
-		case errors.Is(failed, ErrRoleNotFound):
-			roles.unread(name)
-			continue
-		}
-		e.Logger.Warn("a scheduled rotation did not succeed", "role", name, "error", failed)
-		if meaningOf(failed).general || ctx.Err() != nil {
-			break // the others stay due
-		}
-	}
-	return err
 }

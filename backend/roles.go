@@ -5,14 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // Role is a team's name for one user's key, with its own lease and rotation rules.
 type Role struct {
 	UserID         int32         `json:"user_id"`
 	Description    string        `json:"description,omitempty"`
-	TTL            time.Duration `json:"ttl,omitempty"`     // 0 is the config's
-	MaxTTL         time.Duration `json:"max_ttl,omitempty"` // 0 is the config's
+	TTL            time.Duration `json:"ttl,omitempty"`     // 0: the config's
+	MaxTTL         time.Duration `json:"max_ttl,omitempty"` // 0: the config's
 	RotateOnRevoke bool          `json:"rotate_on_revoke,omitempty"`
 	Schedule       Schedule      `json:"schedule,omitzero"`
 	Rotation       Rotation      `json:"rotation,omitzero"`
@@ -20,17 +22,17 @@ type Role struct {
 	Rotating Rotating `json:"rotating,omitzero"`
 }
 
-// Rotating is a scheduled rotation that was begun: after a crash it tells whether
-// that was done.
+// Rotating is a scheduled rotation that has begun. After a crash it tells whether the
+// key was replaced.
 type Rotating struct {
-	Fingerprint string    `json:"fingerprint,omitempty"` // of the key that was to be replaced
-	Due         time.Time `json:"due,omitzero"`          // which rotation it is: Rotation.Next of then
+	Fingerprint string    `json:"fingerprint,omitempty"` // of the key to replace
+	Due         time.Time `json:"due,omitzero"`          // Rotation.Next at that time
 }
 
-// rotates tells whether the role makes the engine replace its user's key.
+// rotates reports whether the engine replaces the user's key because of this role.
 func (r Role) rotates() bool { return r.RotateOnRevoke || !r.Schedule.IsZero() }
 
-// RolePatch is what a write to a role says; nil was omitted and stays.
+// RolePatch is a write to a role. A nil field is left unchanged.
 type RolePatch struct {
 	UserID         *int32
 	Description    *string
@@ -50,10 +52,10 @@ func (p RolePatch) apply(old *Role, now time.Time, fraction float64) (Role, erro
 	set(&r.MaxTTL, p.MaxTTL)
 	set(&r.RotateOnRevoke, p.RotateOnRevoke)
 	if r.UserID == 0 {
-		return r, Invalid("user_id is missing: send the UserID of the ECGrid user whose key the role gives out")
+		return r, Invalid("user_id is missing: send the UserID of the ECGrid user whose key the role returns")
 	}
-	if r.MaxTTL > 0 && r.TTL > r.MaxTTL {
-		return r, Invalid("ttl (%s) is above max_ttl (%s): lower ttl or raise max_ttl", r.TTL, r.MaxTTL)
+	if err := validateTTLs(r.TTL, r.MaxTTL); err != nil {
+		return r, err
 	}
 	schedule, err := p.Schedule.apply(r.Schedule)
 	if err != nil {
@@ -65,96 +67,104 @@ func (p RolePatch) apply(old *Role, now time.Time, fraction float64) (Role, erro
 	}
 	if schedule != r.Schedule || otherUser {
 		r.Schedule, r.Rotating = schedule, Rotating{}
-		r.Rotation = r.Rotation.replan(schedule, now, fraction)
+		r.Rotation = r.Rotation.reschedule(schedule, now, fraction)
 	}
 	return r, nil
 }
 
-// ReadRole gives the role, or ErrRoleNotFound.
-func (e *Engine) ReadRole(ctx context.Context, name string) (Role, error) {
-	r, err := e.store.role(ctx, name)
+// roles stores roles and rotates their users' keys.
+type roles struct {
+	*connections
+	rotator *keyRotator
+	lock    *semaphore.Weighted // held while a role is read and written, never during a call to ECGrid
+}
+
+// ReadRole returns the role, or ErrRoleNotFound.
+func (r *roles) ReadRole(ctx context.Context, name string) (Role, error) {
+	role, err := r.store.role(ctx, name)
+	if err == nil {
+		err = mustExist(name, role)
+	}
 	if err != nil {
 		return Role{}, err
 	}
-	if r == nil {
-		return Role{}, fmt.Errorf("role %q: %w", name, ErrRoleNotFound)
+	return *role, nil
+}
+
+func mustExist(name string, role *Role) error {
+	if role == nil {
+		return fmt.Errorf("role %q: %w", name, ErrRoleNotFound)
 	}
-	return *r, nil
+	return nil
 }
 
-// ListRoles gives the names of all roles.
-func (e *Engine) ListRoles(ctx context.Context) ([]string, error) { return e.store.roleNames(ctx) }
+// ListRoles returns the names of all roles.
+func (r *roles) ListRoles(ctx context.Context) ([]string, error) { return r.store.roleNames(ctx) }
 
-// WriteRole applies a patch. Whether the user exists is ECGrid's to say, when a
-// key is read; ECGrid is asked only where a role that rotates could hit the
+// WriteRole applies a patch. It does not check that the user exists: ECGrid says so when
+// the key is read. It asks ECGrid only if the role rotates, since that might replace the
 // config's own api_key.
-func (e *Engine) WriteRole(ctx context.Context, name string, patch RolePatch) error {
-	return e.writeRole(ctx, name, patch, func(*Role) error { return nil })
+func (r *roles) WriteRole(ctx context.Context, name string, patch RolePatch) error {
+	return r.write(ctx, name, patch, func(string, *Role) error { return nil })
 }
 
-// PatchRole is WriteRole of a role that is there.
-func (e *Engine) PatchRole(ctx context.Context, name string, patch RolePatch) error {
-	return e.writeRole(ctx, name, patch, func(old *Role) error {
-		if old == nil {
-			return fmt.Errorf("role %q: %w", name, ErrRoleNotFound)
-		}
-		return nil
-	})
+// PatchRole is WriteRole for a role that exists.
+func (r *roles) PatchRole(ctx context.Context, name string, patch RolePatch) error {
+	return r.write(ctx, name, patch, mustExist)
 }
 
-// writeRole asks ECGrid before it takes the lock, and again where the role has
-// become another meanwhile.
-func (e *Engine) writeRole(ctx context.Context, name string, patch RolePatch, allow func(old *Role) error) error {
-	var asked int32
+// errCheckUser: ECGrid has to be asked about the user before the lock is taken.
+var errCheckUser = errors.New("the user has to be checked first")
+
+// write asks ECGrid without the lock, and again if the role was given another user
+// meanwhile.
+func (r *roles) write(ctx context.Context, name string, patch RolePatch, check func(string, *Role) error) error {
+	var checked, user int32
 	for {
-		var ask int32
-		err := e.changeRole(ctx, name, func(old *Role) (Role, error) {
-			if err := allow(old); err != nil {
+		err := r.change(ctx, name, func(old *Role) (Role, error) {
+			if err := check(name, old); err != nil {
 				return Role{}, err
 			}
-			r, err := patch.apply(old, e.Clock.Now(), e.fraction())
-			if err == nil && r.rotates() && r.UserID != asked {
-				ask, err = r.UserID, errAskFirst
+			role, err := patch.apply(old, r.Clock.Now(), r.fraction())
+			if err == nil && role.rotates() && role.UserID != checked {
+				user, err = role.UserID, errCheckUser
 			}
-			return r, err
+			return role, err
 		})
-		if !errors.Is(err, errAskFirst) {
+		if !errors.Is(err, errCheckUser) {
 			return err
 		}
-		if err := e.refuseOwnUser(ctx, ask); err != nil {
+		if err := r.refuseOwnUser(ctx, user); err != nil {
 			return err
 		}
-		asked = ask
+		checked = user
 	}
 }
 
-// errAskFirst: it is to be asked about that user, and not under the lock.
-var errAskFirst = errors.New("ECGrid has to be asked first")
-
-// DeleteRole deletes a role. Its leases can still be revoked, and rotate on
-// revoke if they were issued so.
-func (e *Engine) DeleteRole(ctx context.Context, name string) error {
-	if err := e.rolesLock.Acquire(ctx, 1); err != nil {
+// DeleteRole deletes a role. Its leases can still be revoked. Those issued with
+// rotate_on_revoke still replace the key.
+func (r *roles) DeleteRole(ctx context.Context, name string) error {
+	if err := r.lock.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	defer e.rolesLock.Release(1)
-	return e.store.deleteRole(ctx, name)
+	defer r.lock.Release(1)
+	return r.store.deleteRole(ctx, name)
 }
 
-// changeRole reads, changes and stores a role under the roles' lock. Change must not
-// call ECGrid.
-func (e *Engine) changeRole(ctx context.Context, name string, change func(*Role) (Role, error)) error {
-	if err := e.rolesLock.Acquire(ctx, 1); err != nil {
+// change reads, changes and stores a role under the lock. The change must not call
+// ECGrid.
+func (r *roles) change(ctx context.Context, name string, change func(*Role) (Role, error)) error {
+	if err := r.lock.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	defer e.rolesLock.Release(1)
-	old, err := e.store.role(ctx, name)
+	defer r.lock.Release(1)
+	old, err := r.store.role(ctx, name)
 	if err != nil {
 		return err
 	}
-	r, err := change(old)
+	changed, err := change(old)
 	if err != nil {
 		return err
 	}
-	return e.store.putRole(ctx, name, r)
+	return r.store.putRole(ctx, name, changed)
 }

@@ -5,55 +5,72 @@ import (
 	"errors"
 )
 
-// RotateRole replaces the key of the role's user; the role's schedule counts from
+// RotateRole replaces the key of the role's user. The schedule of the role counts from
 // then on.
-func (e *Engine) RotateRole(ctx context.Context, name string) (KeyRotation, error) {
-	r, err := e.ReadRole(ctx, name)
+func (r *roles) RotateRole(ctx context.Context, name string) (KeyRotation, error) {
+	role, err := r.ReadRole(ctx, name)
 	if err != nil {
 		return KeyRotation{}, err
 	}
-	done, err := e.replaceKey(ctx, r.UserID, always)
+	done, err := r.rotator.RotateKey(ctx, role.UserID)
 	if err != nil {
 		return KeyRotation{}, err
 	}
-	if err := e.noteRotation(ctx, name, r.UserID, nil); err != nil {
+	if err := r.recordRotation(ctx, name, role.UserID, nil); err != nil {
 		done.Warnings = append(done.Warnings, "the key was rotated, but the role's last_rotation could not be stored")
 	}
 	return done, nil
 }
 
-// rotateDue rotates the role's key if its time has come.
-func (e *Engine) rotateDue(ctx context.Context, name string) error {
-	r, err := e.ReadRole(ctx, name)
+// rotateAllDue rotates the keys of all roles whose rotation is due.
+func (r *roles) rotateAllDue(ctx context.Context) error {
+	due := r.store.agenda.roles
+	err := due.load(ctx, r.store.roleNames, r.store.roleWakeTime)
+	for _, name := range due.due(r.Clock.Now()) {
+		failed := r.rotateDue(ctx, name)
+		if failed == nil {
+			continue
+		}
+		if meaningOf(failed).skipped {
+			due.reload(name)
+			continue
+		}
+		r.Logger.Warn("a scheduled rotation did not succeed", "role", name, "error", failed)
+		if meaningOf(failed).systemic || ctx.Err() != nil {
+			break // the others stay due
+		}
+	}
+	return err
+}
+
+// rotateDue rotates the key of the role if it is due.
+func (r *roles) rotateDue(ctx context.Context, name string) error {
+	role, err := r.ReadRole(ctx, name)
 	if err != nil {
 		return err
 	}
-	now := e.Clock.Now()
-	if r.Rotation.missed(r.Schedule, now) {
-		return e.changeRole(ctx, name, e.replanned)
+	now := r.Clock.Now()
+	if role.Rotation.isMissed(role.Schedule, now) {
+		return r.change(ctx, name, r.skipMissed)
 	}
-	if !r.Rotation.due(r.Schedule, now) {
-		e.agenda.roles.unread(name)
+	if !role.Rotation.isDue(role.Schedule, now) {
+		r.store.agenda.roles.reload(name)
 		return nil
 	}
-	_, failed := e.replaceKey(ctx, r.UserID, func(fingerprint string) (bool, error) {
-		return e.markRotating(ctx, name, r, fingerprint)
+	_, failed := r.rotator.replaceIf(ctx, role.UserID, func(fingerprint string) (bool, error) {
+		return r.recordBegin(ctx, name, role, fingerprint)
 	})
-	if errors.Is(failed, errRoleChanged) || errors.Is(failed, ErrTainted) {
+	if meaningOf(failed).skipped {
 		return failed
 	}
-	if err := e.noteRotation(ctx, name, r.UserID, failed); err != nil {
-		return errors.Join(failed, err)
-	}
-	return failed
+	return errors.Join(failed, r.recordRotation(ctx, name, role.UserID, failed))
 }
 
-// markRotating stores which key is about to be replaced, before it is. Where an
-// earlier try at this same rotation has stored another, that one was replaced since:
-// once is enough.
-func (e *Engine) markRotating(ctx context.Context, name string, r Role, fingerprint string) (replace bool, err error) {
-	err = e.changeRole(ctx, name, func(old *Role) (Role, error) {
-		if old == nil || old.UserID != r.UserID || old.Rotation != r.Rotation {
+// recordBegin stores which key is about to be replaced. If an earlier try at the same
+// rotation recorded another key, that one was replaced already and nothing is replaced.
+func (r *roles) recordBegin(ctx context.Context, name string, was Role, fingerprint string) (replace bool, err error) {
+	err = r.change(ctx, name, func(old *Role) (Role, error) {
+		if old == nil || old.UserID != was.UserID || old.Rotation != was.Rotation {
 			return Role{}, errRoleChanged
 		}
 		begun := old.Rotating.Due.Equal(old.Rotation.Next) && old.Rotating.Fingerprint != ""
@@ -67,37 +84,37 @@ func (e *Engine) markRotating(ctx context.Context, name string, r Role, fingerpr
 	return replace && err == nil, err
 }
 
-// noteRotation stores how a rotation of the role's key went, unless the role is
-// another by now. A client that hung up does not keep it from being stored.
-func (e *Engine) noteRotation(ctx context.Context, name string, userID int32, failed error) error {
-	err := e.changeRole(context.WithoutCancel(ctx), name, func(old *Role) (Role, error) {
-		if old == nil || old.UserID != userID {
+// recordRotation stores the result of a rotation, even if the request was canceled. It
+// does nothing if the role has another user by now.
+func (r *roles) recordRotation(ctx context.Context, name string, userID int32, failed error) error {
+	err := r.change(context.WithoutCancel(ctx), name, func(old *Role) (Role, error) {
+		switch {
+		case old == nil || old.UserID != userID:
 			return Role{}, errRoleChanged
-		}
-		if failed != nil {
-			old.Rotation = old.Rotation.failed(describe(failed), e.Clock.Now())
+		case failed != nil:
+			old.Rotation = old.Rotation.failed(describe(failed), r.Clock.Now())
 			return *old, nil
 		}
 		old.Rotating = Rotating{}
-		old.Rotation = old.Rotation.succeeded(old.Schedule, e.Clock.Now(), e.fraction())
+		old.Rotation = old.Rotation.succeeded(old.Schedule, r.Clock.Now(), r.fraction())
 		return *old, nil
 	})
 	if errors.Is(err, errRoleChanged) {
 		return nil
 	}
 	if err != nil {
-		e.Logger.Error("how a role's rotation went could not be stored", "role", name, "error", err)
+		r.Logger.Error("the result of a role's rotation could not be stored", "role", name, "error", err)
 	}
 	return err
 }
 
-// replanned is a role whose rotation missed its window: it waits for the next.
-func (e *Engine) replanned(old *Role) (Role, error) {
-	if old == nil || !old.Rotation.missed(old.Schedule, e.Clock.Now()) {
+// skipMissed schedules the next rotation of a role that missed its window.
+func (r *roles) skipMissed(old *Role) (Role, error) {
+	if old == nil || !old.Rotation.isMissed(old.Schedule, r.Clock.Now()) {
 		return Role{}, errRoleChanged
 	}
-	e.Logger.Warn("a rotation missed its window", "user_id", old.UserID, "was_due", old.Rotation.Next)
+	r.Logger.Warn("a rotation missed its window", "user_id", old.UserID, "was_due", old.Rotation.Next)
 	old.Rotating = Rotating{}
-	old.Rotation = old.Rotation.plan(old.Schedule, e.Clock.Now(), e.fraction())
+	old.Rotation = old.Rotation.plan(old.Schedule, r.Clock.Now(), r.fraction())
 	return *old, nil
 }

@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	// minRotationPeriod is how often Vault runs PeriodicFunc.
+	// minRotationPeriod is how often Vault calls PeriodicFunc.
 	minRotationPeriod = time.Minute
-	// overdueLease is the lease of a key whose rotation should have been: never 0,
-	// which would be the mount's default.
+	// overdueLease is the TTL while a rotation is overdue. It must not be 0, which
+	// means the mount's default.
 	overdueLease = time.Minute
 
 	firstRetry = time.Minute
@@ -19,16 +19,15 @@ const (
 	maxJitter  = 10 * time.Minute
 )
 
-// Schedule says when something is rotated by itself: every Period, or at the
-// times of a cron expression, then within Window of them. The zero Schedule is
-// never.
+// Schedule says when something is rotated automatically: every Period, or within Window
+// after the times of a cron expression. The zero Schedule means never.
 type Schedule struct {
 	Period time.Duration `json:"rotation_period,omitempty"`
 	Cron   string        `json:"rotation_schedule,omitempty"` // five fields, in UTC
 	Window time.Duration `json:"rotation_window,omitempty"`   // 0 is no end
 }
 
-// SchedulePatch is what a write says of a Schedule; nil stays as it is.
+// SchedulePatch is a write to a Schedule. A nil field is left unchanged.
 type SchedulePatch struct {
 	Period, Window *time.Duration
 	Cron           *string
@@ -42,7 +41,7 @@ func (p SchedulePatch) apply(s Schedule) (Schedule, error) {
 	case s.Period > 0 && s.Cron != "":
 		return s, Invalid("rotation_period and rotation_schedule are both set: keep one and clear the other with an empty value")
 	case s.Period > 0 && s.Period < minRotationPeriod:
-		return s, Invalid("rotation_period is %s: it has to be at least %s", s.Period, minRotationPeriod)
+		return s, Invalid("rotation_period is %s: it must be at least %s", s.Period, minRotationPeriod)
 	case s.Window > 0 && s.Cron == "":
 		return s, Invalid("rotation_window goes with rotation_schedule: set that too, or clear the window")
 	}
@@ -57,16 +56,16 @@ func (p SchedulePatch) apply(s Schedule) (Schedule, error) {
 	}
 	if s.Window > 0 {
 		if err := rotation.DefaultScheduler.ValidateRotationWindow(int(s.Window / time.Second)); err != nil {
-			return s, Invalid("rotation_window is %s: it has to be at least an hour", s.Window)
+			return s, Invalid("rotation_window is %s: it must be at least an hour", s.Window)
 		}
 	}
 	return s, nil
 }
 
-// IsZero tells a Schedule that never comes.
+// IsZero reports whether there is no automatic rotation.
 func (s Schedule) IsZero() bool { return s == Schedule{} }
 
-// after is the first time that comes after t; zero where there is none.
+// after returns the first time after t, or the zero time if there is none.
 func (s Schedule) after(t time.Time) time.Time {
 	if s.Period > 0 {
 		return t.Add(s.Period).UTC()
@@ -81,14 +80,14 @@ func (s Schedule) after(t time.Time) time.Time {
 	return cron.Next(t.UTC())
 }
 
-// jitter spreads what is due at one time: a twentieth of the period or window,
-// at most maxJitter; fraction is random, from 0 to 1.
+// jitter spreads rotations that are due at the same time, over a twentieth of the period
+// or window and at most maxJitter. Fraction is random, from 0 to 1.
 func (s Schedule) jitter(fraction float64) time.Duration {
 	spread := min(max(s.Period, s.Window)/20, maxJitter)
 	return time.Duration(fraction * float64(spread))
 }
 
-// Rotation is what is remembered of the rotations of one thing.
+// Rotation is the state of the rotations of one role or of the login.
 type Rotation struct {
 	Last      time.Time `json:"last,omitzero"`
 	Next      time.Time `json:"next,omitzero"`
@@ -97,7 +96,7 @@ type Rotation struct {
 	Failures  int       `json:"failures,omitempty"` // in a row
 }
 
-// plan sets when to rotate next, counted from now.
+// plan schedules the next rotation, counted from now.
 func (r Rotation) plan(s Schedule, now time.Time, fraction float64) Rotation {
 	r.Next, r.NotBefore = s.after(now), time.Time{}
 	if !r.Next.IsZero() {
@@ -106,9 +105,9 @@ func (r Rotation) plan(s Schedule, now time.Time, fraction float64) Rotation {
 	return r
 }
 
-// replan is plan after the schedule itself was changed: a period counts from the
-// last rotation.
-func (r Rotation) replan(s Schedule, now time.Time, fraction float64) Rotation {
+// reschedule is plan after a change of the schedule: a period counts from the last
+// rotation.
+func (r Rotation) reschedule(s Schedule, now time.Time, fraction float64) Rotation {
 	from := now
 	if s.Period > 0 && !r.Last.IsZero() {
 		from = r.Last
@@ -116,14 +115,14 @@ func (r Rotation) replan(s Schedule, now time.Time, fraction float64) Rotation {
 	return r.plan(s, from, fraction)
 }
 
-// succeeded is the Rotation after it was done.
+// succeeded is the state after a rotation.
 func (r Rotation) succeeded(s Schedule, now time.Time, fraction float64) Rotation {
 	r.Last, r.LastError, r.Failures = now.UTC(), "", 0
 	return r.plan(s, now, fraction)
 }
 
-// failed is the Rotation after a try that failed: the next one is put off, from
-// firstRetry doubling to maxRetry.
+// failed is the state after a failed try. The pauses between tries double from firstRetry
+// to maxRetry.
 func (r Rotation) failed(message string, now time.Time) Rotation {
 	r.LastError = message
 	r.NotBefore = now.Add(min(firstRetry<<min(r.Failures, 10), maxRetry)).UTC()
@@ -131,17 +130,18 @@ func (r Rotation) failed(message string, now time.Time) Rotation {
 	return r
 }
 
-// due tells whether it is time. A time that was missed is caught up with, unless
-// its window is over.
-func (r Rotation) due(s Schedule, now time.Time) bool {
+// isDue reports whether to rotate now. A rotation that is late is made up for, unless its
+// window is over.
+func (r Rotation) isDue(s Schedule, now time.Time) bool {
 	if r.Next.IsZero() || now.Before(r.NotBefore) || now.Before(r.Next) {
 		return false
 	}
-	return !r.missed(s, now)
+	return !r.isMissed(s, now)
 }
 
-// wakes is when to look at it next: it is due, or its window is over. Zero is never.
-func (r Rotation) wakes(s Schedule) time.Time {
+// wakeTime returns when to look at it next: when it is due, or when its window is over.
+// The zero time means never.
+func (r Rotation) wakeTime(s Schedule) time.Time {
 	if r.Next.IsZero() {
 		return time.Time{}
 	}
@@ -155,14 +155,14 @@ func (r Rotation) wakes(s Schedule) time.Time {
 	return at
 }
 
-// missed tells whether the window of the next rotation is over.
-func (r Rotation) missed(s Schedule, now time.Time) bool {
+// isMissed reports whether the window of the next rotation is over.
+func (r Rotation) isMissed(s Schedule, now time.Time) bool {
 	return s.Window > 0 && !r.Next.IsZero() && !now.Before(r.Next.Add(s.Window))
 }
 
-// left is how long a lease may run that must end with the next rotation; ok is
-// false where there is none.
-func (r Rotation) left(now time.Time) (d time.Duration, ok bool) {
+// timeLeft returns how long a lease that ends with the next rotation may run; ok is false
+// if no rotation is scheduled.
+func (r Rotation) timeLeft(now time.Time) (d time.Duration, ok bool) {
 	if r.Next.IsZero() {
 		return 0, false
 	}

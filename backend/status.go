@@ -13,12 +13,12 @@ type Status struct {
 	Session    ecgrid.Session
 }
 
-// Status asks ECGrid who the stored login is.
-func (e *Engine) Status(ctx context.Context) (Status, error) {
+// Status asks ECGrid for the session of the stored login.
+func (c *connections) Status(ctx context.Context) (Status, error) {
 	var status Status
-	err := e.ask(ctx, func(ctx context.Context, a *account, sessionID string) error {
-		me, err := a.client.WhoAmI(ctx, sessionID)
-		status = Status{URL: a.config.URL, AuthMethod: a.config.AuthMethod(), Session: me}
+	err := c.call(ctx, func(ctx context.Context, current *connection, sessionID string) error {
+		whoAmI, err := current.client.WhoAmI(ctx, sessionID)
+		status = Status{URL: current.config.URL, AuthMethod: current.config.AuthMethod(), Session: whoAmI}
 		return err
 	})
 	return status, err

@@ -18,28 +18,27 @@ import (
 	"vault-plugin-ecgrid/backend/session"
 )
 
-// Where things are stored. No other file knows it.
+// The storage paths. No other file knows them.
 const (
 	configKey     = "config"
 	rolePrefix    = "roles/"
-	leasePrefix   = "lease/"   // then user, fingerprint of the key, lease ID: who holds a key is one listing
-	replacePrefix = "replace/" // then user: a replacement of its key was sent
-	sessionPrefix = "session/" // then a random name: an open session, or a Login under way
+	holderPrefix  = "lease/"   // + user ID, fingerprint of the key, lease ID: one list returns the holders of a key
+	replacePrefix = "replace/" // + user ID: a replacement of the user's key was sent
+	sessionPrefix = "session/" // + random name: an open session, or a Login in progress
 	attemptsKey   = "logins"   // Logins that led to no working session
 	hmacPrefix    = "hmac-sha256:"
 )
 
-// SealWrapped are the storage paths that hold a password, a SessionID or what
-// guards fingerprints.
+// SealWrapped are the storage paths that contain a password, a SessionID or the key of
+// the fingerprints.
 var SealWrapped = []string{configKey, salt.DefaultLocation, sessionPrefix}
 
-// store is the one way to Vault's storage. What it writes of roles and leases it
-// also tells the agenda.
+// store is the only access to Vault's storage. It keeps the agenda up to date.
 type store struct {
 	raw    logical.Storage
 	agenda *agenda
 
-	salting *semaphore.Weighted // held while the salt is read or made
+	salting *semaphore.Weighted // held while the salt is read or created
 	salt    atomic.Pointer[salt.Salt]
 }
 
@@ -47,7 +46,7 @@ func newStore(raw logical.Storage, a *agenda) *store {
 	return &store{raw: raw, agenda: a, salting: semaphore.NewWeighted(1)}
 }
 
-// get gives what is stored there, or nil. What is for people and holds no secret.
+// get returns the value stored at key, or nil. What names it in errors.
 func get[T any](ctx context.Context, s *store, key, what string) (*T, error) {
 	entry, err := s.raw.Get(ctx, key)
 	if err != nil {
@@ -63,7 +62,7 @@ func get[T any](ctx context.Context, s *store, key, what string) (*T, error) {
 	return v, nil
 }
 
-// getAll gives what is stored below a prefix, by name.
+// getAll returns the values stored below a prefix, by name.
 func getAll[T any](ctx context.Context, s *store, prefix, whatAll, what string) (map[string]T, error) {
 	names, err := s.list(ctx, prefix, whatAll)
 	if err != nil {
@@ -109,7 +108,7 @@ func (s *store) list(ctx context.Context, prefix, what string) ([]string, error)
 	return names, nil
 }
 
-// config gives the stored config, or nil.
+// config returns the stored config, or nil.
 func (s *store) config(ctx context.Context) (*Config, error) {
 	return get[Config](ctx, s, configKey, "the config")
 }
@@ -122,80 +121,83 @@ func (s *store) deleteConfig(ctx context.Context) error {
 	return s.delete(ctx, configKey, "the config")
 }
 
-// role gives the stored role, or nil.
+// role returns the stored role, or nil.
 func (s *store) role(ctx context.Context, name string) (*Role, error) {
 	return get[Role](ctx, s, rolePrefix+name, fmt.Sprintf("role %q", name))
 }
 
 func (s *store) putRole(ctx context.Context, name string, r Role) error {
-	if err := s.put(ctx, rolePrefix+name, fmt.Sprintf("role %q", name), r); err != nil {
-		s.agenda.roles.unread(name) // it may be written all the same
-		return err
-	}
-	s.agenda.roles.set(name, r.Rotation.wakes(r.Schedule))
-	return nil
+	err := s.put(ctx, rolePrefix+name, fmt.Sprintf("role %q", name), r)
+	return s.agenda.roles.written(name, r.Rotation.wakeTime(r.Schedule), err)
 }
 
 func (s *store) deleteRole(ctx context.Context, name string) error {
-	if err := s.delete(ctx, rolePrefix+name, fmt.Sprintf("role %q", name)); err != nil {
-		s.agenda.roles.unread(name)
-		return err
-	}
-	s.agenda.roles.set(name, time.Time{})
-	return nil
+	err := s.delete(ctx, rolePrefix+name, fmt.Sprintf("role %q", name))
+	return s.agenda.roles.written(name, time.Time{}, err)
 }
 
 func (s *store) roleNames(ctx context.Context) ([]string, error) {
 	return s.list(ctx, rolePrefix, "the roles")
 }
 
-// leasePath names the record of a counted lease, below leasePrefix.
-func leasePath(l Lease) string { return holdersPath(l) + l.ID }
+// roleWakeTime returns when the role has to be looked at; the zero time means never.
+func (s *store) roleWakeTime(ctx context.Context, name string) (time.Time, error) {
+	r, err := s.role(ctx, name)
+	if err != nil || r == nil {
+		return time.Time{}, err
+	}
+	return r.Rotation.wakeTime(r.Schedule), nil
+}
+
+// holderPath returns the path of the record of a counted lease, below holderPrefix.
+func holderPath(l Lease) string { return holdersPath(l) + l.ID }
 
 func holdersPath(l Lease) string {
 	return fmt.Sprintf("%d/%s/", l.UserID, strings.TrimPrefix(l.Fingerprint, hmacPrefix))
 }
 
-// count gives the record of a counted lease, or nil.
-func (s *store) count(ctx context.Context, path string) (*countedLease, error) {
-	return get[countedLease](ctx, s, leasePrefix+path, "a lease")
+// holder returns the record of a counted lease, or nil.
+func (s *store) holder(ctx context.Context, path string) (*holder, error) {
+	return get[holder](ctx, s, holderPrefix+path, "a lease")
 }
 
-func (s *store) putCount(ctx context.Context, c countedLease) error {
-	path := leasePath(c.Lease)
-	if err := s.put(ctx, leasePrefix+path, "a lease", c); err != nil {
-		s.agenda.leases.unread(path)
-		return err
+func (s *store) putHolder(ctx context.Context, h holder) error {
+	path := holderPath(h.Lease)
+	err := s.put(ctx, holderPrefix+path, "a lease", h)
+	return s.agenda.holders.written(path, h.Until, err)
+}
+
+func (s *store) deleteHolder(ctx context.Context, l Lease) error {
+	path := holderPath(l)
+	err := s.delete(ctx, holderPrefix+path, "a lease")
+	return s.agenda.holders.written(path, time.Time{}, err)
+}
+
+// holderExpiry returns when a counted lease stops counting; the zero time means never.
+func (s *store) holderExpiry(ctx context.Context, path string) (time.Time, error) {
+	h, err := s.holder(ctx, path)
+	if err != nil || h == nil {
+		return time.Time{}, err
 	}
-	s.agenda.leases.set(path, c.Until)
-	return nil
+	return h.Until, nil
 }
 
-func (s *store) deleteCount(ctx context.Context, l Lease) error {
-	if err := s.delete(ctx, leasePrefix+leasePath(l), "a lease"); err != nil {
-		s.agenda.leases.unread(leasePath(l))
-		return err
-	}
-	s.agenda.leases.set(leasePath(l), time.Time{})
-	return nil
+// holderIDs returns the IDs of the counted leases of the same key.
+func (s *store) holderIDs(ctx context.Context, l Lease) ([]string, error) {
+	return s.list(ctx, holderPrefix+holdersPath(l), "the leases of a key")
 }
 
-// holders are the IDs of the counted leases of the key that l is of.
-func (s *store) holders(ctx context.Context, l Lease) ([]string, error) {
-	return s.list(ctx, leasePrefix+holdersPath(l), "the leases of a key")
-}
-
-// countPaths are the paths of all counted leases.
-func (s *store) countPaths(ctx context.Context) ([]string, error) {
+// holderPaths returns the paths of all counted leases.
+func (s *store) holderPaths(ctx context.Context) ([]string, error) {
 	var paths []string
-	err := logical.ScanView(ctx, logical.NewStorageView(s.raw, leasePrefix), func(path string) { paths = append(paths, path) })
+	err := logical.ScanView(ctx, logical.NewStorageView(s.raw, holderPrefix), func(path string) { paths = append(paths, path) })
 	if err != nil {
 		return nil, fmt.Errorf("listing the leases in storage: %w", err)
 	}
 	return paths, nil
 }
 
-// replacement notes that a user's key was about to be replaced.
+// replacement is a note that a user's key is about to be replaced.
 type replacement struct {
 	At time.Time `json:"at"`
 }
@@ -208,7 +210,7 @@ func (s *store) deleteReplacement(ctx context.Context, userID int32) error {
 	return s.delete(ctx, replacePrefix+strconv.Itoa(int(userID)), "a replacement")
 }
 
-// replacements are those that were not seen to end, by user.
+// replacements returns when the unconfirmed replacements were sent, by user ID.
 func (s *store) replacements(ctx context.Context) (map[int32]time.Time, error) {
 	stored, err := getAll[replacement](ctx, s, replacePrefix, "the replacements", "a replacement")
 	if err != nil {
@@ -223,7 +225,7 @@ func (s *store) replacements(ctx context.Context) (map[int32]time.Time, error) {
 	return found, nil
 }
 
-// Attempts, PutAttempts, Notes, PutNote and DeleteNote are what a session.Store does.
+// Attempts implements session.Store, as do the next four.
 func (s *store) Attempts(ctx context.Context) ([]session.Attempt, error) {
 	stored, err := get[[]session.Attempt](ctx, s, attemptsKey, "the refused logins")
 	if err != nil || stored == nil {
@@ -232,7 +234,7 @@ func (s *store) Attempts(ctx context.Context) ([]session.Attempt, error) {
 	return *stored, nil
 }
 
-// PutAttempts stores them; none at all are deleted.
+// PutAttempts stores the attempts. Without any it deletes the entry.
 func (s *store) PutAttempts(ctx context.Context, attempts []session.Attempt) error {
 	if len(attempts) == 0 {
 		return s.delete(ctx, attemptsKey, "the refused logins")
@@ -240,7 +242,7 @@ func (s *store) PutAttempts(ctx context.Context, attempts []session.Attempt) err
 	return s.put(ctx, attemptsKey, "the refused logins", attempts)
 }
 
-// Notes are all sessions that were noted, by name.
+// Notes returns the notes of all sessions, by name.
 func (s *store) Notes(ctx context.Context) (map[string]session.Note, error) {
 	return getAll[session.Note](ctx, s, sessionPrefix, "the noted sessions", "a noted session")
 }
@@ -250,13 +252,12 @@ func (s *store) PutNote(ctx context.Context, name string, n session.Note) error 
 	return s.put(ctx, sessionPrefix+name, "a noted session", n)
 }
 
-// DeleteNote deletes it.
+// DeleteNote deletes the note of a session.
 func (s *store) DeleteNote(ctx context.Context, name string) error {
 	return s.delete(ctx, sessionPrefix+name, "a noted session")
 }
 
-// fingerprint is a keyed hash of a key or a password, good for telling whether it is
-// still the same.
+// fingerprint returns a keyed hash of a key or a password.
 func (s *store) fingerprint(ctx context.Context, secret string) (string, error) {
 	salted, err := s.mountSalt(ctx)
 	if err != nil {
@@ -270,7 +271,7 @@ func isFingerprintOf(fingerprint, other string) bool {
 	return hmac.Equal([]byte(fingerprint), []byte(other))
 }
 
-// mountSalt is made once a mount and stored.
+// mountSalt returns the salt of the mount, which is created once and stored.
 func (s *store) mountSalt(ctx context.Context) (*salt.Salt, error) {
 	if known := s.salt.Load(); known != nil {
 		return known, nil
@@ -282,24 +283,24 @@ func (s *store) mountSalt(ctx context.Context) (*salt.Salt, error) {
 	if known := s.salt.Load(); known != nil {
 		return known, nil
 	}
-	made, err := salt.NewSalt(ctx, s.raw, &salt.Config{HMAC: sha256.New, HMACType: strings.TrimSuffix(hmacPrefix, ":")})
+	created, err := salt.NewSalt(ctx, s.raw, &salt.Config{HMAC: sha256.New, HMACType: strings.TrimSuffix(hmacPrefix, ":")})
 	if err != nil {
 		return nil, fmt.Errorf("reading the mount's salt: %w", err)
 	}
-	s.salt.Store(made)
-	return made, nil
+	s.salt.Store(created)
+	return created, nil
 }
 
-// invalidate forgets what was read of a key that another node has changed. It tells
+// invalidate forgets what was read from a path that another node has changed. It reports
 // whether that was the config.
 func (s *store) invalidate(key string) (config bool) {
 	switch {
 	case key == salt.DefaultLocation:
 		s.salt.Store(nil)
 	case strings.HasPrefix(key, rolePrefix):
-		s.agenda.roles.unread(strings.TrimPrefix(key, rolePrefix))
-	case strings.HasPrefix(key, leasePrefix):
-		s.agenda.leases.unread(strings.TrimPrefix(key, leasePrefix))
+		s.agenda.roles.reload(strings.TrimPrefix(key, rolePrefix))
+	case strings.HasPrefix(key, holderPrefix):
+		s.agenda.holders.reload(strings.TrimPrefix(key, holderPrefix))
 	}
 	return key == configKey
 }

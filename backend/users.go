@@ -8,122 +8,112 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// doubtTime is how long a user's key is not served from memory after a replacement
-// whose outcome was not seen: it may land late.
-const doubtTime = 15 * time.Minute
+// uncachedTime is how long a user's key is not cached after an unconfirmed replacement:
+// ECGrid may apply it late.
+const uncachedTime = 15 * time.Minute
 
-// users is what is remembered of the users whose keys are replaced or counted here.
-// It is about users, not about a login, and so outlives every config.
+// users records which users' keys are being replaced. It does not depend on the login,
+// so it outlives every config.
 type users struct {
-	mu sync.Mutex
-	of map[int32]*user
+	mu   sync.Mutex // guards the following, and the fields of a user below its locks
+	byID map[int32]*user
 }
 
 type user struct {
-	// counting is held while leases of the user are counted in storage, and never
-	// while ECGrid is asked.
-	counting *semaphore.Weighted
+	// holders is held while the holders of the user's key are read and changed in
+	// storage, never during a call to ECGrid.
+	holders *semaphore.Weighted
+	// replacing is held while the user's key is being replaced.
+	replacing *semaphore.Weighted
 
-	// Under users.mu.
-	generation int           // changes when a replacement begins, and when it ends
-	replacing  chan struct{} // closed when the replacement under way has ended; nil when there is none
-	doubtUntil time.Time
+	generation    generation
+	uncachedUntil time.Time
 }
 
-func newUsers() *users { return &users{of: map[int32]*user{}} }
+// generation counts the begins and ends of the replacements of a user's key.
+type generation int
 
-// get makes it if need be. Holds mu.
+// isStable is false while the key is being replaced.
+func (g generation) isStable() bool { return g%2 == 0 }
+
+func newUsers() *users { return &users{byID: map[int32]*user{}} }
+
 func (u *users) get(userID int32) *user {
-	if u.of[userID] == nil {
-		u.of[userID] = &user{counting: semaphore.NewWeighted(1)}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.byID[userID] == nil {
+		u.byID[userID] = &user{holders: semaphore.NewWeighted(1), replacing: semaphore.NewWeighted(1)}
 	}
-	return u.of[userID]
+	return u.byID[userID]
 }
 
-// count waits, as long as ctx allows, until nobody else counts leases of this user.
-func (u *users) count(ctx context.Context, userID int32) (done func(), err error) {
-	u.mu.Lock()
-	counting := u.get(userID).counting
-	u.mu.Unlock()
-	if err := counting.Acquire(ctx, 1); err != nil {
+// lockHolders locks the holders of the user's key.
+func (u *users) lockHolders(ctx context.Context, userID int32) (unlock func(), err error) {
+	of := u.get(userID)
+	if err := of.holders.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
-	return func() { counting.Release(1) }, nil
+	return func() { of.holders.Release(1) }, nil
 }
 
-// replace begins a replacement of the user's key, one at a time. Whoever reads the
-// key in order to count it waits for the end of that, and of no other user's.
-func (u *users) replace(ctx context.Context, userID int32) (end func(), err error) {
-	for {
-		u.mu.Lock()
-		of := u.get(userID)
-		if of.replacing == nil {
-			done := make(chan struct{})
-			of.replacing = done
-			of.generation++
-			u.mu.Unlock()
-			return func() { u.replaced(of, done) }, nil
-		}
-		under := of.replacing
-		u.mu.Unlock()
-		select {
-		case <-under:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+// beginReplacement begins a replacement of the user's key. There is one at a time for
+// each user.
+func (u *users) beginReplacement(ctx context.Context, userID int32) (end func(), err error) {
+	of := u.get(userID)
+	if err := of.replacing.Acquire(ctx, 1); err != nil {
+		return nil, err
 	}
+	u.advance(of)
+	return func() {
+		u.advance(of)
+		of.replacing.Release(1)
+	}, nil
 }
 
-func (u *users) replaced(of *user, done chan struct{}) {
+func (u *users) advance(of *user) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	of.generation++
-	of.replacing = nil
-	close(done)
 }
 
-// state is the user's generation, and the end of the replacement under way, if any.
-func (u *users) state(userID int32) (generation int, replacing <-chan struct{}) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if of := u.of[userID]; of != nil {
-		return of.generation, of.replacing
-	}
-	return 0, nil
-}
-
-// settled waits until the user's key is not being replaced, as long as ctx allows.
-func (u *users) settled(ctx context.Context, userID int32) (generation int, err error) {
-	for {
-		generation, replacing := u.state(userID)
-		if replacing == nil {
-			return generation, nil
-		}
-		select {
-		case <-replacing:
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		}
-	}
-}
-
-// doubt has the user's key not served from memory until then.
-func (u *users) doubt(userID int32, until time.Time) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
+// awaitReplacement waits until the user's key is not being replaced.
+func (u *users) awaitReplacement(ctx context.Context, userID int32) (generation, error) {
 	of := u.get(userID)
-	if until.After(of.doubtUntil) {
-		of.doubtUntil = until
+	if err := of.replacing.Acquire(ctx, 1); err != nil {
+		return 0, err
+	}
+	defer of.replacing.Release(1)
+	return u.generation(userID), nil
+}
+
+// generation returns the generation of the user's key.
+func (u *users) generation(userID int32) generation {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if of := u.byID[userID]; of != nil {
+		return of.generation
+	}
+	return 0
+}
+
+// setUncached prevents caching of the user's key until then.
+func (u *users) setUncached(userID int32, until time.Time) {
+	of := u.get(userID)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if until.After(of.uncachedUntil) {
+		of.uncachedUntil = until
 	}
 }
 
-// mayCache tells whether a key that was read in this generation may be kept.
-func (u *users) mayCache(userID int32, generation int, now time.Time) bool {
+// isCacheable reports whether a key that was read in generation g may be served from
+// memory.
+func (u *users) isCacheable(userID int32, g generation, now time.Time) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	of := u.of[userID]
+	of := u.byID[userID]
 	if of == nil {
-		return generation == 0
+		return g == 0
 	}
-	return of.generation == generation && of.replacing == nil && !now.Before(of.doubtUntil)
+	return g == of.generation && g.isStable() && !now.Before(of.uncachedUntil)
 }

@@ -1,0 +1,24 @@
+package backend
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"vault-plugin-ecgrid/internal/ecgrid"
+)
+
+// ListUsers returns the users that the configured login can see, sorted by UserID.
+func (c *connections) ListUsers(ctx context.Context) ([]ecgrid.User, error) {
+	var users []ecgrid.User
+	err := c.call(ctx, func(ctx context.Context, current *connection, sessionID string) (err error) {
+		users, err = current.client.UserList(ctx, sessionID, "")
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	users = slices.DeleteFunc(users, func(u ecgrid.User) bool { return u.UserID < 1 })
+	slices.SortFunc(users, func(a, b ecgrid.User) int { return cmp.Compare(a.UserID, b.UserID) })
+	return slices.CompactFunc(users, func(a, b ecgrid.User) bool { return a.UserID == b.UserID }), nil
+}
