@@ -6,19 +6,19 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// BenchmarkReadKey is a read as Vault makes it, over gRPC, with the real client and
-// one call to a simulator on loopback.
+// BenchmarkReadKey reads a key over gRPC, with the real client and one call to a
+// simulator on loopback.
 func BenchmarkReadKey(b *testing.B) {
-	for name, config := range map[string]map[string]any{
+	for name, config := range map[string]fields{
 		"asked":  nil,
-		"cached": {fieldKeyCacheTTL: "1h"},
+		"cached": {"key_cache_ttl": "1h"},
 	} {
 		b.Run(name, func(b *testing.B) {
 			m := newTestMount(b)
 			m.configure(config)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := m.do(logical.ReadOperation, "keys/5001", nil); err != nil {
+				if _, err := m.backend.HandleRequest(b.Context(), m.request(logical.ReadOperation, "keys/5001", nil)); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -26,7 +26,7 @@ func BenchmarkReadKey(b *testing.B) {
 	}
 }
 
-// BenchmarkReadKeyParallel has many readers, each of one of two users.
+// BenchmarkReadKeyParallel reads the keys of two users in parallel.
 func BenchmarkReadKeyParallel(b *testing.B) {
 	m := newTestMount(b)
 	m.configure(nil)
@@ -34,7 +34,7 @@ func BenchmarkReadKeyParallel(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for i := 0; pb.Next(); i++ {
-			if _, err := m.do(logical.ReadOperation, paths[i%2], nil); err != nil {
+			if _, err := m.backend.HandleRequest(b.Context(), m.request(logical.ReadOperation, paths[i%2], nil)); err != nil {
 				b.Error(err)
 				return
 			}

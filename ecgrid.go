@@ -1,6 +1,6 @@
-// Package ecgrid is a Vault secrets engine for ECGrid API keys. This package is
-// its table of contents: a file per family of paths, which says what can be asked
-// and translates it; what it means is decided in package backend.
+// Package ecgrid is a Vault secrets engine for ECGrid API keys. It defines the
+// engine's paths, one file per family: fields, help, and handlers that translate
+// requests into calls of package backend, which makes all decisions.
 package ecgrid
 
 import (
@@ -22,24 +22,24 @@ import (
 )
 
 const help = `
-The ecgrid secrets engine hands out the API keys of ECGrid users as leased secrets.
+The ecgrid secrets engine returns the API keys of ECGrid users as leased secrets.
 
-The login of one ECGrid user, or an API key, is written once to "config". From then
-on "keys/<user_id>" returns the API key of any user that this login may see, and
-"creds/<name>" that of the user a role names, on the role's terms. ECGrid has one
-long-lived API key for each user: all leases on a user share it. "rotate-key",
-"rotate-role" and "rotate-root", and schedules in roles and config, replace keys and
-the login's own password.
+Write the login of one ECGrid user, or an API key, to "config". Then "keys/<user_id>"
+returns the API key of any user that this login can see, and "creds/<name>" returns the
+key of a role's user with the role's lease settings. ECGrid has one long-lived API key
+per user, and all leases of a user share it.
+
+"rotate-key" and "rotate-role" replace keys, and "rotate-root" changes the login's own
+password. Roles and config can also do this on a schedule.
 `
 
-// operationPrefix begins the OpenAPI operation IDs of this engine.
+// operationPrefix is the prefix of the OpenAPI operation IDs.
 const operationPrefix = "ecgrid"
 
-// Plugin is what all mounts of one plugin process share: how it was built, its
-// seams, and the list of mounts that may hold an open ECGrid session.
+// Plugin is what all mounts of one plugin process share.
 type Plugin struct {
-	// Version is the plugin's semantic version with its v, e.g. v0.1.0: it has to
-	// be the one that the plugin is registered with.
+	// Version is the plugin's semantic version with a leading v, such as v0.1.0. It
+	// must match the version that the plugin is registered with.
 	Version string
 	// Commit is the source commit of the build.
 	Commit string
@@ -49,11 +49,11 @@ type Plugin struct {
 	Random  io.Reader
 
 	mu      sync.Mutex
-	engines map[*backend.Engine]struct{}
+	engines map[*backend.Engine]struct{} // those that are not closed
 }
 
-// Factory makes the backend of one mount. It does no I/O: Vault calls it also for
-// a throwaway process when a plugin is registered.
+// Factory makes the backend of one mount. It does no I/O, because Vault also calls it
+// when a plugin is registered.
 func (p *Plugin) Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 	b := p.newBackend(conf)
 	own := *conf
@@ -66,8 +66,8 @@ func (p *Plugin) Factory(ctx context.Context, conf *logical.BackendConfig) (logi
 	return b, nil
 }
 
-// Close logs out every open session of this process, side by side and bounded at
-// about 3 s. It is for the end of the process, when Vault may call Clean no more.
+// Close logs out all open sessions of this process, concurrently and within about 3 s.
+// Call it when the process ends, because Vault may not call Clean then.
 func (p *Plugin) Close() {
 	p.mu.Lock()
 	engines := slices.Collect(maps.Keys(p.engines))
@@ -90,7 +90,7 @@ func (p *Plugin) newEngine(m *mount, conf *logical.BackendConfig) *backend.Engin
 		Connect: p.Connect,
 		Clock:   p.Clock,
 		Random:  p.Random,
-		// All mounts of the process share the first one's logger name.
+		// The logger's name is that of the first mount in this process.
 		Logger: log.With("mount_uuid", conf.BackendUUID),
 		PasswordFromPolicy: func(ctx context.Context, policy string) (string, error) {
 			return m.System().GeneratePasswordFromPolicy(ctx, policy)
@@ -115,7 +115,7 @@ func (p *Plugin) closeEngine(e *backend.Engine) {
 	delete(p.engines, e)
 }
 
-// mount is the backend of one mount.
+// mount is the logical.Backend of one mount.
 type mount struct {
 	*framework.Backend
 	plugin *Plugin
@@ -149,16 +149,15 @@ func (p *Plugin) newBackend(conf *logical.BackendConfig) *mount {
 	return m
 }
 
-// systemView answers ReplicationState from memory: the framework asks it in every
-// request, which is a call back to Vault each time. It cannot change during the
-// life of a backend instance.
+// systemView caches ReplicationState. The framework asks for it in every request, and
+// each time that is a call to Vault. It cannot change while the backend exists.
 type systemView struct {
 	logical.SystemView
 	once  sync.Once
 	state consts.ReplicationState
 }
 
-// ReplicationState is the cluster's, as it was when it was first asked for.
+// ReplicationState returns the replication state of the cluster.
 func (v *systemView) ReplicationState() consts.ReplicationState {
 	v.once.Do(func() { v.state = v.SystemView.ReplicationState() })
 	return v.state

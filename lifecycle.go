@@ -9,8 +9,8 @@ import (
 	"vault-plugin-ecgrid/backend"
 )
 
-// initialize settles what a crash left open, in the background: Vault's take-over
-// waits for this.
+// initialize starts background work that a crash left unfinished. It must not
+// block: Vault waits for it before the node becomes active.
 func (m *mount) initialize(context.Context, *logical.InitializationRequest) error {
 	if m.WriteSafeReplicationState() {
 		m.engine.Start()
@@ -18,7 +18,7 @@ func (m *mount) initialize(context.Context, *logical.InitializationRequest) erro
 	return nil
 }
 
-// periodic does what is due; Vault calls it about once a minute.
+// periodic runs the rotations that are due. Vault calls it about once a minute.
 func (m *mount) periodic(ctx context.Context, _ *logical.Request) error {
 	if m.WriteSafeReplicationState() {
 		m.engine.Tick(ctx)
@@ -28,14 +28,12 @@ func (m *mount) periodic(ctx context.Context, _ *logical.Request) error {
 
 // rotateCredential serves the rotation manager of Vault Enterprise.
 func (m *mount) rotateCredential(ctx context.Context, _ *logical.Request) error {
-	if _, err := m.engine.RotateRoot(ctx); err != nil {
-		return answer(err)
-	}
-	return nil
+	_, err := m.engine.RotateRoot(ctx)
+	return err
 }
 
-// rotationManager gives the schedule of rotate-root to the rotation manager, where
-// there is one.
+// rotationManager registers the schedule of rotate-root with Vault's rotation
+// manager.
 type rotationManager struct {
 	system     logical.SystemView
 	mountPoint string
@@ -45,8 +43,8 @@ func (m *mount) rotationManager(req *logical.Request) backend.RotationManager {
 	return rotationManager{system: m.System(), mountPoint: req.MountPoint}
 }
 
-// Keep is as of backend.RotationManager. On Community every answer is an error:
-// then the schedule is this engine's own to keep.
+// Keep implements backend.RotationManager. Vault Community has no rotation manager
+// and always returns an error. Then the engine follows the schedule itself.
 func (r rotationManager) Keep(ctx context.Context, s backend.Schedule) bool {
 	if s.IsZero() {
 		_ = r.system.DeregisterRotationJob(ctx, &rotation.RotationJobDeregisterRequest{MountPoint: r.mountPoint, ReqPath: configPath})

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
-	"fmt"
 	"maps"
 	"os"
 	"regexp"
@@ -16,7 +15,7 @@ import (
 )
 
 // update rewrites the golden file: go test -run OpenAPI . -update
-var update = flag.Bool("update", false, "write testdata/openapi.json anew")
+var update = flag.Bool("update", false, "rewrite testdata/openapi.json")
 
 const goldenOpenAPI = "testdata/openapi.json"
 
@@ -40,8 +39,7 @@ type (
 			Content     oasContent `json:"content"`
 		} `json:"responses"`
 
-		// Of the path, not of the operation.
-		method, path string
+		method, path string // not part of the operation in OpenAPI
 	}
 	oasParameter struct {
 		Name        string    `json:"name"`
@@ -67,12 +65,12 @@ type (
 	}
 )
 
-// ownOpenAPI is the plugin's own document, as its framework writes it. What a
-// plugin cannot know, or what changes with Vault, is set here.
+// ownOpenAPI is the OpenAPI document that the framework generates for the plugin. It sets
+// the parts that a plugin does not know, or that depend on the Vault version.
 func ownOpenAPI(t *testing.T) []byte {
 	t.Helper()
 	system := logical.TestSystemView()
-	system.PluginEnvironment = &logical.PluginEnvironment{VaultVersion: "any"} // the framework takes it for granted
+	system.PluginEnvironment = &logical.PluginEnvironment{VaultVersion: "any"} // the framework requires it
 	b, err := new(Plugin).Factory(t.Context(), &logical.BackendConfig{System: system, StorageView: new(logical.InmemStorage)})
 	if err != nil {
 		t.Fatal(err)
@@ -85,23 +83,23 @@ func ownOpenAPI(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var doc map[string]any
+	var doc fields
 	if err := json.Unmarshal(raw, &doc); err != nil {
 		t.Fatal(err)
 	}
-	doc["info"] = map[string]any{
+	doc["info"] = fields{
 		"title":       "vault-plugin-ecgrid",
 		"description": "The ECGrid secrets engine for HashiCorp Vault. A response schema describes the data of Vault's answer; durations are sent as whole seconds or as a string with a unit.",
 		"version":     "v1",
 	}
-	doc["servers"] = []any{map[string]any{
+	doc["servers"] = []any{fields{
 		"url":       "/v1/{mount}",
-		"variables": map[string]any{"mount": map[string]any{"default": "ecgrid", "description": "Where the engine is mounted."}},
+		"variables": fields{"mount": fields{"default": "ecgrid", "description": "Where the engine is mounted."}},
 	}}
-	doc["components"].(map[string]any)["securitySchemes"] = map[string]any{
-		"token": map[string]any{"type": "apiKey", "in": "header", "name": "X-Vault-Token"},
+	doc["components"].(fields)["securitySchemes"] = fields{
+		"token": fields{"type": "apiKey", "in": "header", "name": "X-Vault-Token"},
 	}
-	doc["security"] = []any{map[string]any{"token": []any{}}}
+	doc["security"] = []any{fields{"token": []any{}}}
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
@@ -126,14 +124,14 @@ func TestOpenAPIGolden(t *testing.T) {
 	if bytes.Equal(own, golden) {
 		return
 	}
-	was, is := strings.Split(string(golden), "\n"), strings.Split(string(own), "\n")
-	for i := range is {
-		if i >= len(was) || was[i] != is[i] {
-			t.Fatalf("%s, line %d, is not what the plugin says: %q. After a wanted change: go test -run OpenAPIGolden . -update",
-				goldenOpenAPI, i+1, strings.TrimSpace(is[i]))
+	want, got := strings.Split(string(golden), "\n"), strings.Split(string(own), "\n")
+	for i := range got {
+		if i >= len(want) || want[i] != got[i] {
+			t.Fatalf("%s, line %d, differs from the plugin: %q. If you want this change, run: go test -run OpenAPIGolden . -update",
+				goldenOpenAPI, i+1, strings.TrimSpace(got[i]))
 		}
 	}
-	t.Fatalf("%s is longer than what the plugin says", goldenOpenAPI)
+	t.Fatalf("%s is longer than the plugin's document", goldenOpenAPI)
 }
 
 func loadOpenAPI(t *testing.T) openAPI {
@@ -149,8 +147,8 @@ func loadOpenAPI(t *testing.T) openAPI {
 	return doc
 }
 
-// operations are all of them, with the path's parameters added; LIST is told
-// from GET by its required query parameter.
+// operations returns all operations, with the parameters of their paths. A LIST is a
+// GET with a query parameter named list.
 func (doc openAPI) operations(t *testing.T) []oasOperation {
 	t.Helper()
 	var all []oasOperation
@@ -183,7 +181,7 @@ func (doc openAPI) operations(t *testing.T) []oasOperation {
 	return all
 }
 
-// schema follows a reference.
+// schema returns the schema of a content, and follows a reference.
 func (doc openAPI) schema(t *testing.T, c oasContent) oasSchema {
 	t.Helper()
 	s := c["application/json"].Schema
@@ -193,12 +191,12 @@ func (doc openAPI) schema(t *testing.T, c oasContent) oasSchema {
 	name, ok := strings.CutPrefix(s.Ref, "#/components/schemas/")
 	found, known := doc.Components.Schemas[name]
 	if !ok || !known {
-		t.Fatalf("%s leads nowhere", s.Ref)
+		t.Fatalf("%s does not exist", s.Ref)
 	}
 	return found
 }
 
-// fields are what an operation takes: of the path, the query and the body.
+// fields returns the request fields of an operation: path, query and body.
 func (doc openAPI) fields(t *testing.T, op oasOperation) map[string]oasParameter {
 	t.Helper()
 	all := map[string]oasParameter{}
@@ -214,8 +212,8 @@ func (doc openAPI) fields(t *testing.T, op oasOperation) map[string]oasParameter
 	return all
 }
 
-// answered are the fields of the answer; none for a 204.
-func (doc openAPI) answered(t *testing.T, op oasOperation) map[string]oasSchema {
+// responseFields returns the fields of a 200 response.
+func (doc openAPI) responseFields(t *testing.T, op oasOperation) map[string]oasSchema {
 	t.Helper()
 	r, ok := op.Responses["200"]
 	if !ok {
@@ -224,8 +222,7 @@ func (doc openAPI) answered(t *testing.T, op oasOperation) map[string]oasSchema 
 	return doc.schema(t, r.Content).Properties
 }
 
-// wantedOperations is the table of the engine's paths, which other people's
-// policies and tools depend on.
+// wantedOperations lists the operations that policies and tools of users depend on.
 var wantedOperations = []string{
 	"LIST /keys", "GET /keys/{user_id}",
 	"LIST /roles", "GET /roles/{name}", "POST /roles/{name}", "PATCH /roles/{name}", "DELETE /roles/{name}",
@@ -253,11 +250,11 @@ func TestOpenAPIComplete(t *testing.T) {
 		}
 		for _, p := range doc.fields(t, op) {
 			checkDescription(t, name+" "+p.Name, p.Description)
-			if secret := p.Name == fieldPassword || p.Name == fieldAPIKey; secret != p.Schema.Display.Sensitive {
+			if secret := p.Name == "password" || p.Name == "api_key"; secret != p.Schema.Display.Sensitive {
 				t.Errorf("%s %s: sensitive is %v", name, p.Name, !secret)
 			}
 			if _, text := p.Schema.Default.(string); p.Schema.Default != nil && text != (p.Schema.Type == "string") {
-				t.Errorf("%s %s: default %v is no %s", name, p.Name, p.Schema.Default, p.Schema.Type)
+				t.Errorf("%s %s: default %v is not a %s", name, p.Name, p.Schema.Default, p.Schema.Type)
 			}
 			if (p.In == "path") != strings.Contains(op.path, "{"+p.Name+"}") {
 				t.Errorf("%s: %s is in %s", name, p.Name, p.In)
@@ -280,24 +277,24 @@ func TestOpenAPIComplete(t *testing.T) {
 	}
 }
 
-// checkResponses: an operation answers either a 200 with fields or a 204, and
-// says what its failures mean.
+// checkResponses checks that an operation returns either a 200 with fields or a 204, and
+// that it describes its failures.
 func checkResponses(t *testing.T, doc openAPI, op oasOperation, name string) {
 	t.Helper()
-	answered := doc.answered(t, op)
-	if _, empty := op.Responses["204"]; empty == (len(answered) > 0) {
-		t.Errorf("%s has to answer either fields or 204", name)
+	returned := doc.responseFields(t, op)
+	if _, empty := op.Responses["204"]; empty == (len(returned) > 0) {
+		t.Errorf("%s must return either fields or 204", name)
 	}
-	for field, s := range answered {
-		checkDescription(t, name+" answers "+field, s.Description)
+	for field, s := range returned {
+		checkDescription(t, name+" returns "+field, s.Description)
 		if s.Type == "" || s.Default != nil {
-			t.Errorf("%s answers %s: type %q, default %v", name, field, s.Type, s.Default)
+			t.Errorf("%s returns %s: type %q, default %v", name, field, s.Type, s.Default)
 		}
-		if (field == fieldAPIKey) != s.Display.Sensitive {
-			t.Errorf("%s answers %s: sensitive is %v", name, field, s.Display.Sensitive)
+		if (field == "api_key") != s.Display.Sensitive {
+			t.Errorf("%s returns %s: sensitive is %v", name, field, s.Display.Sensitive)
 		}
-		if field == fieldPassword || field == fieldAPIKey && !slices.Contains([]string{"ecgrid-read-key", "ecgrid-generate-credentials"}, op.OperationID) {
-			t.Errorf("%s answers %s", name, field)
+		if field == "password" || field == "api_key" && !slices.Contains([]string{"ecgrid-read-key", "ecgrid-generate-credentials"}, op.OperationID) {
+			t.Errorf("%s returns %s", name, field)
 		}
 	}
 	for code, r := range op.Responses {
@@ -310,154 +307,6 @@ func checkResponses(t *testing.T, doc openAPI, op oasOperation, name string) {
 func checkDescription(t *testing.T, of, description string) {
 	t.Helper()
 	if len(description) < 10 || !strings.HasSuffix(description, ".") {
-		t.Errorf("%s: description %q is no sentence", of, description)
+		t.Errorf("%s: description %q is not a sentence", of, description)
 	}
-}
-
-// documented is a section of docs/api.md.
-type documented struct {
-	heading    string
-	operations []string            // "POST /config"
-	parameters map[string]string   // name: "type: default"
-	response   map[string]string   // name: "type"
-	statuses   map[string]struct{} // codes
-}
-
-var (
-	methodRow    = regexp.MustCompile("^\\| `([A-Z]+)` +\\| `/ecgrid(/[^`]*)` +\\|$")
-	statusRow    = regexp.MustCompile(`^\| (\d{3}) \|`)
-	parameterRow = regexp.MustCompile("^- `(\\w+)` `\\((.+)\\)` – .")
-)
-
-func readAPIDocs(t *testing.T) []documented {
-	t.Helper()
-	raw, err := os.ReadFile("docs/api.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var sections []documented
-	part := ""
-	for line := range strings.Lines(string(raw)) {
-		line = strings.TrimRight(line, "\n")
-		if heading, ok := strings.CutPrefix(line, "## "); ok {
-			sections = append(sections, documented{heading, nil, map[string]string{}, map[string]string{}, map[string]struct{}{}})
-			part = ""
-		}
-		if heading, ok := strings.CutPrefix(line, "### "); ok {
-			part = heading
-		}
-		if len(sections) == 0 {
-			continue
-		}
-		s := &sections[len(sections)-1]
-		if m := methodRow.FindStringSubmatch(line); m != nil {
-			s.operations = append(s.operations, m[1]+" "+strings.NewReplacer(":user_id", "{user_id}", ":name", "{name}").Replace(m[2]))
-		}
-		if m := statusRow.FindStringSubmatch(line); m != nil && part == "Status codes" {
-			s.statuses[m[1]] = struct{}{}
-		}
-		m := parameterRow.FindStringSubmatch(line)
-		switch {
-		case m == nil && strings.HasPrefix(line, "- `"):
-			t.Errorf("docs/api.md, %s: not in the form of a parameter: %s", s.heading, line)
-		case m != nil && part == "Parameters":
-			s.parameters[m[1]] = m[2]
-		case m != nil && part == "Response fields":
-			s.response[m[1]] = m[2]
-		}
-	}
-	return sections
-}
-
-// TestAPIDocs holds docs/api.md against the OpenAPI document: the same
-// operations, parameters, types, defaults, answers and status codes, no more.
-func TestAPIDocs(t *testing.T) {
-	doc := loadOpenAPI(t)
-	byName := map[string]oasOperation{}
-	for _, op := range doc.operations(t) {
-		byName[op.method+" "+op.path] = op
-	}
-	seen := map[string]bool{}
-	for _, s := range readAPIDocs(t) {
-		for _, name := range s.operations {
-			op, ok := byName[name]
-			if !ok {
-				t.Errorf("%s: there is no %s", s.heading, name)
-				continue
-			}
-			if seen[name] {
-				t.Errorf("%s: %s is documented twice", s.heading, name)
-			}
-			seen[name] = true
-			parameters := map[string]string{}
-			for field, p := range doc.fields(t, op) {
-				parameters[field] = typeAndDefault(p)
-			}
-			sameMap(t, s.heading+": parameters", s.parameters, parameters)
-			response := map[string]string{}
-			for field, schema := range doc.answered(t, op) {
-				response[field] = docType(schema)
-			}
-			sameMap(t, s.heading+": response fields", s.response, response)
-			for code := range op.Responses {
-				if _, ok := s.statuses[code]; !ok {
-					t.Errorf("%s: status %s is missing", s.heading, code)
-				}
-			}
-			if len(s.statuses) != len(op.Responses) {
-				t.Errorf("%s: %d status codes, %s has %d", s.heading, len(s.statuses), name, len(op.Responses))
-			}
-		}
-	}
-	for name := range byName {
-		if !seen[name] {
-			t.Errorf("docs/api.md has no section of %s", name)
-		}
-	}
-}
-
-func sameMap(t *testing.T, what string, docs, api map[string]string) {
-	t.Helper()
-	for name, want := range api {
-		if got, ok := docs[name]; !ok {
-			t.Errorf("%s: %s is missing", what, name)
-		} else if got != want {
-			t.Errorf("%s: %s is (%s), want (%s)", what, name, got, want)
-		}
-	}
-	for name := range docs {
-		if _, ok := api[name]; !ok {
-			t.Errorf("%s: there is no %s", what, name)
-		}
-	}
-}
-
-func docType(s oasSchema) string {
-	switch {
-	case s.Format == "duration":
-		return "duration"
-	case s.Format == "date-time":
-		return "time"
-	case s.Type == "boolean":
-		return "bool"
-	case s.Type == "integer":
-		return "int"
-	}
-	return s.Type
-}
-
-func typeAndDefault(p oasParameter) string {
-	kind := docType(p.Schema)
-	if p.In == "query" && p.Name == fieldTTL {
-		kind = "duration" // the framework leaves the format of a query parameter out
-	}
-	switch {
-	case p.Required:
-		return kind + ": <required>"
-	case p.Schema.Default != nil && kind == "string":
-		return fmt.Sprintf("%s: %q", kind, p.Schema.Default)
-	case p.Schema.Default != nil:
-		return fmt.Sprintf("%s: %v", kind, p.Schema.Default)
-	}
-	return kind + ": " + map[string]string{"string": `""`, "duration": "0", "bool": "false"}[kind]
 }

@@ -13,24 +13,35 @@ import (
 	"vault-plugin-ecgrid/internal/panics"
 )
 
-// HandleRequest guards the process: a panic in one request must not end every
-// mount of the plugin. And it refuses values that no field of ours takes before
-// the framework would quote them in an error.
+// HandleRequest is the way in for all requests, including renewals, revocations
+// and rotation jobs. It gives every error its status code. It also recovers from a
+// panic, which would otherwise end all mounts of the process.
 func (m *mount) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
 	defer panics.Recover(m.Logger(), &err)
-	if err := flat(req.Data); err != nil && isUserOperation(req.Operation) {
-		return nil, answer(err)
+	if resp, err = m.handle(ctx, req); err != nil {
+		return nil, codedError(err)
 	}
-	resp, err = m.Backend.HandleRequest(ctx, req)
-	if err == nil && resp.IsError() && isUserOperation(req.Operation) {
-		// Ours are never of this kind: it is the framework's, and quotes a value.
-		return nil, answer(backend.Invalid("a field holds a value of the wrong type: durations are seconds or like 30s, 15m, 24h; switches are true or false"))
+	return resp, nil
+}
+
+// handle passes a request to the framework. The framework's messages about malformed
+// values quote the value, which may be a secret, so they are avoided or replaced.
+func (m *mount) handle(ctx context.Context, req *logical.Request) (*logical.Response, error) {
+	if !isUserOperation(req.Operation) {
+		return m.Backend.HandleRequest(ctx, req)
+	}
+	if err := rejectNestedValues(req.Data); err != nil {
+		return nil, err
+	}
+	resp, err := m.Backend.HandleRequest(ctx, req)
+	if err == nil && resp.IsError() { // only the framework answers in this form
+		return nil, backend.Invalid("a field has a value of the wrong type: send durations as seconds or as 30s, 15m or 24h, and booleans as true or false")
 	}
 	return resp, err
 }
 
-// HandleExistenceCheck leaves the data out: existence does not depend on it, and
-// the framework's errors would quote it into Vault's log.
+// HandleExistenceCheck drops the request's data. The check does not need it, and
+// the framework's errors would quote it in Vault's log.
 func (m *mount) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checkFound, exists bool, err error) {
 	bare := *req
 	bare.Data = nil
@@ -44,42 +55,38 @@ func isUserOperation(op logical.Operation) bool {
 	}, op)
 }
 
-// flat refuses lists and objects: every field of this engine is one value.
-func flat(data map[string]any) error {
+// rejectNestedValues refuses lists and objects. Every field of this engine is a
+// single value.
+func rejectNestedValues(data map[string]any) error {
 	for name, value := range data {
 		switch value.(type) {
 		case map[string]any, []any:
-			return backend.Invalid("a field has to be a single value, not a list or an object: check %s", quoteName(name))
+			return backend.Invalid("a field must be a single value, not a list or an object: check %s", quoteName(name))
 		}
 	}
 	return nil
 }
 
-// operation makes one operation of a path: it refuses unknown fields, and turns
-// failures into status codes.
+// operation makes one operation of a path. It refuses unknown fields.
 func operation(summary string, handler framework.OperationFunc, responses map[int][]framework.Response) *framework.PathOperation {
 	return &framework.PathOperation{
 		Summary:   summary,
 		Responses: responses,
 		Callback: func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-			if err := knownFields(req, d); err != nil {
-				return nil, answer(err)
+			if err := rejectUnknownFields(req, d); err != nil {
+				return nil, err
 			}
-			resp, err := handler(ctx, req, d)
-			if err != nil {
-				return nil, answer(err)
-			}
-			return resp, nil
+			return handler(ctx, req, d)
 		},
-		// What asks ECGrid or writes is for the active node of the primary.
+		// Only the active node of the primary cluster calls ECGrid and writes.
 		ForwardPerformanceStandby:   true,
 		ForwardPerformanceSecondary: true,
 	}
 }
 
-// knownFields refuses what the framework would ignore with a warning: a misspelt
-// field of a credential must not look like success.
-func knownFields(req *logical.Request, d *framework.FieldData) error {
+// rejectUnknownFields refuses fields that the framework would ignore with a warning.
+// A misspelled field of a credential must not look like success.
+func rejectUnknownFields(req *logical.Request, d *framework.FieldData) error {
 	if req.Operation == logical.ListOperation {
 		return nil // clients add their own paging parameters
 	}
@@ -93,21 +100,22 @@ func knownFields(req *logical.Request, d *framework.FieldData) error {
 		return nil
 	}
 	slices.Sort(unknown)
-	return backend.Invalid("unknown field %s: see `vault path-help` of this path for those it takes", strings.Join(unknown, ", "))
+	return backend.Invalid("unknown field %s: run `vault path-help` on this path for its fields", strings.Join(unknown, ", "))
 }
 
-// quoteName shows a field's name and never much of it: a value may stand there by mistake.
+// quoteName quotes the beginning of a field name. Somebody may have sent a secret
+// in its place.
 func quoteName(name string) string {
-	const most = 20
-	if len(name) > most {
-		name = name[:most] + "…"
+	const maxLength = 20
+	if len(name) > maxLength {
+		name = name[:maxLength] + "…"
 	}
 	return fmt.Sprintf("%q", name)
 }
 
-// answer gives a failure its status code. It has to be the outermost error, and
-// alone, or Vault answers 500.
-func answer(err error) error {
+// codedError gives an error its status code and advice. Vault answers 500 unless
+// the coded error is the outermost one.
+func codedError(err error) error {
 	status, message, ok := backend.Describe(err)
 	if !ok {
 		return err

@@ -2,7 +2,8 @@ package ecgrid
 
 import (
 	"context"
-	"fmt"
+	"net/http"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -14,49 +15,131 @@ import (
 const (
 	configPath = "config"
 
-	fieldURL                = "url"
-	fieldUsername           = "username"
-	fieldPassword           = "password"
-	fieldMaxTTL             = "max_ttl"
-	fieldRequestTimeout     = "request_timeout"
-	fieldSessionIdleTimeout = "session_idle_timeout"
-	fieldKeyCacheTTL        = "key_cache_ttl"
-	fieldCACert             = "ca_cert"
-	fieldTLSServerName      = "tls_server_name"
-	fieldVerifyConnection   = "verify_connection"
-	fieldAuthMethod         = "auth_method"
-	fieldPasswordPolicy     = "password_policy"
-	fieldDisableRotation    = "disable_automated_rotation"
-	fieldLastRootRotation   = "last_root_rotation"
-	fieldNextRootRotation   = "next_root_rotation"
-	fieldLastRootError      = "last_root_rotation_error"
-
-	configHelpSynopsis    = "The ECGrid login of this mount and the defaults of its leases."
+	configHelpSynopsis    = "Configure the ECGrid login of this mount and the default lease settings."
 	configHelpDescription = `
-Holds one ECGrid login: either username and password of an ECGridOS user, or an
-api_key, with which there are no sessions. Setting one kind clears the other. The
-login needs AuthLevel NetworkAdmin or above to read other users' keys.
+Stores one ECGrid login: the username and password of an ECGridOS user, or an
+api_key. With an api_key there are no sessions. Setting one kind clears the other.
+To read other users' keys, the login needs AuthLevel NetworkAdmin or above.
 
-A write is a patch: a field that is omitted stays as it is, and an empty value
-clears an optional one. Before a changed endpoint or login is stored it is tried
-(verify_connection); where ECGrid refuses it, nothing is changed. Changing scheme,
-host or port of url, ca_cert or tls_server_name needs the password or api_key in the
-same request: it decides who gets to see the credential.
+A write is a patch. An omitted field keeps its value. An empty value clears an
+optional field. A changed endpoint or login is tried before it is stored (see
+verify_connection). If ECGrid refuses it, nothing changes. A write that changes
+ca_cert, tls_server_name, or the scheme, host or port of url must also send the
+password or api_key, because these fields decide who receives the credential.
 
-While a rotate-root is not settled (see last_root_rotation_error), what would drop one
-of the two passwords is refused with 409, unless it brings a credential that works.
+While a rotate-root is unconfirmed (see last_root_rotation_error), a write that would
+drop one of the two passwords fails with 409, unless it sends a credential that works.
 
 Durations are whole seconds, or a number with a unit, such as 30s, 15m or 24h.
 
-Reading shows all but the secrets, and does not call ECGrid. Deleting logs out and
-forgets the login; leases that are out can still be revoked. It is refused with 409
-while a rotate-root is not settled.
+A read returns all fields except the secrets and does not call ECGrid. A delete logs
+out and removes the login. Existing leases can still be revoked. A delete fails with
+409 while a rotate-root is unconfirmed.
 `
 )
 
+// configFields lists the fields of config. To add a field, add a row here, and its
+// value to Config and ConfigPatch in backend/config.go.
+var configFields = slices.Concat(fieldTable[backend.ConfigPatch, *backend.Config]{
+	stringField("url", "URL",
+		"ECGridOS v4.1 SOAP endpoint. Must be https, or http to a loopback host. To change the scheme, host or port, send the password or api_key in the same request.",
+		func(p *backend.ConfigPatch) **string { return &p.URL },
+		func(c *backend.Config) string { return c.URL }).withDefault(backend.DefaultURL),
+	stringField("username", "Username",
+		"ECGridOS LoginName. Used with password.",
+		func(p *backend.ConfigPatch) **string { return &p.Username },
+		func(c *backend.Config) string { return c.Username }),
+	credentialField("password", "Password",
+		"Password of the username. Never returned.",
+		func(p *backend.ConfigPatch) (**string, *bool) { return &p.Password, &p.ClearPassword }),
+	credentialField(fieldAPIKey, "API key",
+		"ECGrid API key, used without sessions instead of username and password. Never returned.",
+		func(p *backend.ConfigPatch) (**string, *bool) { return &p.APIKey, &p.ClearAPIKey }),
+	returnedField[backend.ConfigPatch]("auth_method", framework.TypeString,
+		"Kind of the stored credential: password or api_key.",
+		func(c *backend.Config) any { return c.AuthMethod() }),
+	durationField(fieldTTL, "TTL",
+		"Lease duration of keys/<user_id>, and of roles without a ttl. 0 means the mount's default.", 0,
+		func(p *backend.ConfigPatch) **time.Duration { return &p.TTL },
+		func(c *backend.Config) time.Duration { return c.TTL }),
+	durationField(fieldMaxTTL, "Maximum TTL",
+		"Maximum lease duration of keys/<user_id>, including renewals, and of roles without a max_ttl. 0 means the mount's maximum, which is never exceeded.", 0,
+		func(p *backend.ConfigPatch) **time.Duration { return &p.MaxTTL },
+		func(c *backend.Config) time.Duration { return c.MaxTTL }),
+	durationField("request_timeout", "Request timeout",
+		"Timeout of one call to ECGrid, 1s to 20s. Default 15s.", backend.DefaultRequestTimeout,
+		func(p *backend.ConfigPatch) **time.Duration { return &p.RequestTimeout },
+		func(c *backend.Config) time.Duration { return c.RequestTimeout }),
+	durationField("session_idle_timeout", "Session idle timeout",
+		"Idle time after which the ECGrid session is logged out. 0 means as soon as no request is in flight. Default 60s.", backend.DefaultSessionIdleTimeout,
+		func(p *backend.ConfigPatch) **time.Duration { return &p.SessionIdleTimeout },
+		func(c *backend.Config) time.Duration { return c.SessionIdleTimeout }),
+	durationField("key_cache_ttl", "Key cache TTL",
+		"How long a key may be served from memory. 0 means that every read calls ECGrid. A rotation by this mount drops the cached key.", 0,
+		func(p *backend.ConfigPatch) **time.Duration { return &p.KeyCacheTTL },
+		func(c *backend.Config) time.Duration { return c.KeyCacheTTL }),
+	stringField("ca_cert", "CA certificate",
+		"PEM certificates to trust for the endpoint instead of the system's. To change them, send the password or api_key in the same request.",
+		func(p *backend.ConfigPatch) **string { return &p.CACert },
+		func(c *backend.Config) string { return c.CACert }),
+	stringField("tls_server_name", "TLS server name",
+		"Name to verify in the endpoint's certificate instead of the host of url. To change it, send the password or api_key in the same request.",
+		func(p *backend.ConfigPatch) **string { return &p.TLSServerName },
+		func(c *backend.Config) string { return c.TLSServerName }),
+	optionField("verify_connection", "Verify connection",
+		"Try the login before it is stored. If ECGrid refuses it, nothing changes. Not stored. Default true if the write changes the endpoint or the login.",
+		func(p *backend.ConfigPatch) **bool { return &p.VerifyConnection }).withDefault(true),
+	stringField("password_policy", "Password policy",
+		"Vault password policy for rotate-root. If unset, a built-in generator makes passwords that ECGrid accepts.",
+		func(p *backend.ConfigPatch) **string { return &p.PasswordPolicy },
+		func(c *backend.Config) string { return c.PasswordPolicy }),
+	boolField("disable_automated_rotation", "Disable automated rotation",
+		"Stop automatic rotate-root but keep its schedule.",
+		func(p *backend.ConfigPatch) **bool { return &p.DisableAutomatedRotation },
+		func(c *backend.Config) bool { return c.DisableAutomatedRotation }),
+	returnedField[backend.ConfigPatch]("last_root_rotation", framework.TypeTime,
+		"When rotate-root last changed the password. Null if never.",
+		func(c *backend.Config) any { return timestamp(c.Root.Last) }),
+	returnedField[backend.ConfigPatch]("next_root_rotation", framework.TypeTime,
+		"When the next automatic rotate-root is due. Null if never.",
+		func(c *backend.Config) any { return timestamp(c.Root.Next) }),
+	returnedField[backend.ConfigPatch]("last_root_rotation_error", framework.TypeString,
+		"Why the last rotate-root failed or is still unconfirmed. Empty otherwise.",
+		func(c *backend.Config) any { return c.Root.LastError }),
+}, scheduleFields(
+	func(p *backend.ConfigPatch) *backend.SchedulePatch { return &p.Schedule },
+	func(c *backend.Config) backend.Schedule { return c.Schedule },
+))
+
+type configRow = fieldRow[backend.ConfigPatch, *backend.Config]
+
+// credentialField is a secret. A null clears it, and the backend refuses an empty
+// string.
+func credentialField(name, title, description string, patch func(p *backend.ConfigPatch) (value **string, clear *bool)) configRow {
+	schema := newSchema(framework.TypeString, title, description)
+	schema.DisplayAttrs.Sensitive = true
+	return configRow{name: name, request: schema, parse: func(d *framework.FieldData, p *backend.ConfigPatch) (err error) {
+		value, clear := patch(p)
+		if raw, sent := d.Raw[name]; sent && raw == nil {
+			*clear = true
+			return nil
+		}
+		*value, err = parseString(d, name)
+		return err
+	}}
+}
+
+// optionField is a bool that controls the write and is not stored.
+func optionField(name, title, description string, patch func(*backend.ConfigPatch) **bool) configRow {
+	return configRow{name: name, request: newSchema(framework.TypeBool, title, description), parse: func(d *framework.FieldData, p *backend.ConfigPatch) error {
+		*patch(p) = parseBool(d, name)
+		return nil
+	}}
+}
+
 // configPaths serves config.
 func (m *mount) configPaths() []*framework.Path {
-	write := operation("Write the login and the defaults; what is omitted stays as it is.", m.writeConfig, failing(noContent(), ofLogin...))
+	write := operation("Configure the login and the defaults. Omitted fields keep their values.", m.writeConfig(m.engine.WriteConfig), withErrors(noContent(), configErrors...))
 	return []*framework.Path{{
 		Pattern: configPath + "$",
 		DisplayAttrs: &framework.DisplayAttributes{
@@ -64,115 +147,18 @@ func (m *mount) configPaths() []*framework.Path {
 			OperationSuffix: "configuration",
 			Navigation:      true,
 		},
-		Fields:         configFields(),
+		Fields:         configFields.requestSchema(),
 		ExistenceCheck: m.configExists,
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.CreateOperation: write,
 			logical.UpdateOperation: write,
-			logical.PatchOperation:  operation("Patch the login and the defaults; null clears a field.", m.patchConfig, failing(noContent(), ofLogin...)),
-			logical.ReadOperation:   operation("Read the login and the defaults, without the secrets.", m.readConfig, failing(ok(configResponseFields()), missing)),
-			logical.DeleteOperation: operation("Log out and forget the login.", m.deleteConfig, failing(noContent(), unclear)),
+			logical.PatchOperation:  operation("Patch the login and the defaults. A null clears a field.", m.writeConfig(m.engine.PatchConfig), withErrors(noContent(), configErrors...)),
+			logical.ReadOperation:   operation("Read the login and the defaults, without the secrets.", m.readConfig, withErrors(ok(configFields.responseSchema()), http.StatusNotFound)),
+			logical.DeleteOperation: operation("Log out and remove the login.", m.deleteConfig, withErrors(noContent(), http.StatusConflict)),
 		},
 		HelpSynopsis:    configHelpSynopsis,
 		HelpDescription: configHelpDescription,
 	}}
-}
-
-func configFields() map[string]*framework.FieldSchema {
-	fields := map[string]*framework.FieldSchema{
-		fieldURL: {
-			Type:         framework.TypeString,
-			Default:      backend.DefaultURL,
-			Description:  "ECGridOS v4.1 SOAP endpoint; https, or plain http to a loopback host. Another scheme, host or port needs the password or api_key in the same request.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "URL", Value: backend.DefaultURL},
-		},
-		fieldUsername: {
-			Type:         framework.TypeString,
-			Description:  "ECGridOS LoginName. Goes with password.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "Username"},
-		},
-		fieldPassword: {
-			Type:         framework.TypeString,
-			Description:  "Password of the username. Never returned.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "Password", Sensitive: true},
-		},
-		fieldAPIKey: {
-			Type:         framework.TypeString,
-			Description:  "ECGrid API key to use instead of username and password: then there are no sessions. Never returned.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "API key", Sensitive: true},
-		},
-		fieldTTL: {
-			Type:         framework.TypeDurationSecond,
-			Description:  "Lease of keys/<user_id>, and of a role that sets none. 0: the mount's default.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "TTL"},
-		},
-		fieldMaxTTL: {
-			Type:         framework.TypeDurationSecond,
-			Description:  "Longest lease of keys/<user_id>, with all renewals, and of a role that sets none. 0: the mount's maximum, which it never exceeds.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "Maximum TTL"},
-		},
-		fieldRequestTimeout: {
-			Type:         framework.TypeDurationSecond,
-			Default:      fmt.Sprintf("%ds", seconds(backend.DefaultRequestTimeout)),
-			Description:  "Deadline of one call to ECGrid, 1s to 20s. Default 15s.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "Request timeout"},
-		},
-		fieldSessionIdleTimeout: {
-			Type:         framework.TypeDurationSecond,
-			Default:      fmt.Sprintf("%ds", seconds(backend.DefaultSessionIdleTimeout)),
-			Description:  "Log out of ECGrid after so long without use. 0: as soon as no request is in flight. Default 60s.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "Session idle timeout"},
-		},
-		fieldKeyCacheTTL: {
-			Type:         framework.TypeDurationSecond,
-			Description:  "How long a key may be served from memory. 0: every read asks ECGrid. A rotation by this mount drops it.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "Key cache TTL"},
-		},
-		fieldCACert: {
-			Type:         framework.TypeString,
-			Description:  "PEM certificates to trust for the endpoint instead of the system's. Others need the password or api_key in the same request.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "CA certificate"},
-		},
-		fieldTLSServerName: {
-			Type:         framework.TypeString,
-			Description:  "Name to verify in the endpoint's certificate instead of the url's host. Another needs the password or api_key in the same request.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "TLS server name"},
-		},
-		fieldVerifyConnection: {
-			Type:         framework.TypeBool,
-			Default:      true,
-			Description:  "Try the login before storing it; where it is refused nothing is changed. Not stored. Default true for a write that touches the endpoint or the login.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "Verify connection", Value: true},
-		},
-		fieldPasswordPolicy: {
-			Type:         framework.TypeString,
-			Description:  "Vault password policy for rotate-root. Unset: a built-in generator that meets ECGrid's rule.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "Password policy"},
-		},
-		fieldDisableRotation: {
-			Type:         framework.TypeBool,
-			Description:  "Stop automatic rotate-root and keep its schedule.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "Disable automated rotation"},
-		},
-	}
-	addScheduleFields(fields)
-	return fields
-}
-
-// secretConfigFields are written and never read.
-var secretConfigFields = []string{fieldPassword, fieldAPIKey, fieldVerifyConnection}
-
-func configResponseFields() map[string]*framework.FieldSchema {
-	fields := configFields()
-	for _, name := range secretConfigFields {
-		delete(fields, name)
-	}
-	asAnswered(fields)
-	fields[fieldAuthMethod] = &framework.FieldSchema{Type: framework.TypeString, Description: "password or api_key, whichever is stored."}
-	fields[fieldLastRootRotation] = &framework.FieldSchema{Type: framework.TypeTime, Description: "When rotate-root last changed the password; null if never."}
-	fields[fieldNextRootRotation] = &framework.FieldSchema{Type: framework.TypeTime, Description: "When it will next do so by itself; null if never."}
-	fields[fieldLastRootError] = &framework.FieldSchema{Type: framework.TypeString, Description: "Why the last rotate-root failed or is not settled yet; empty otherwise."}
-	return fields
 }
 
 func (m *mount) configExists(ctx context.Context, req *logical.Request, _ *framework.FieldData) (bool, error) {
@@ -180,96 +166,24 @@ func (m *mount) configExists(ctx context.Context, req *logical.Request, _ *frame
 	return config != nil, err
 }
 
-// writeConfig serves PUT and POST config.
-func (m *mount) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	patch, err := configPatch(d)
-	if err != nil {
-		return nil, err
-	}
-	return nil, m.engine.WriteConfig(ctx, patch, m.rotationManager(req))
-}
-
-// patchConfig serves PATCH config: the same, of a config that is there.
-func (m *mount) patchConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	patch, err := configPatch(d)
-	if err != nil {
-		return nil, err
-	}
-	return nil, m.engine.PatchConfig(ctx, patch, m.rotationManager(req))
-}
-
-func configPatch(d *framework.FieldData) (backend.ConfigPatch, error) {
-	p := backend.ConfigPatch{
-		VerifyConnection:         boolField(d, fieldVerifyConnection),
-		DisableAutomatedRotation: clearableBoolField(d, fieldDisableRotation),
-	}
-	for name, field := range map[string]**string{
-		fieldURL:            &p.URL,
-		fieldUsername:       &p.Username,
-		fieldPassword:       &p.Password,
-		fieldAPIKey:         &p.APIKey,
-		fieldCACert:         &p.CACert,
-		fieldTLSServerName:  &p.TLSServerName,
-		fieldPasswordPolicy: &p.PasswordPolicy,
-	} {
-		var err error
-		if *field, err = stringField(d, name); err != nil {
-			return p, err
+// writeConfig serves POST and PATCH config. They differ in the engine's method.
+func (m *mount) writeConfig(write func(context.Context, backend.ConfigPatch, backend.RotationManager) error) framework.OperationFunc {
+	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+		patch, err := configFields.patch(d)
+		if err != nil {
+			return nil, err
 		}
+		return nil, write(ctx, patch, m.rotationManager(req))
 	}
-	for _, f := range []struct {
-		name    string
-		field   **time.Duration
-		cleared time.Duration
-	}{
-		{fieldTTL, &p.TTL, 0},
-		{fieldMaxTTL, &p.MaxTTL, 0},
-		{fieldKeyCacheTTL, &p.KeyCacheTTL, 0},
-		{fieldRequestTimeout, &p.RequestTimeout, backend.DefaultRequestTimeout},
-		{fieldSessionIdleTimeout, &p.SessionIdleTimeout, backend.DefaultSessionIdleTimeout},
-	} {
-		var err error
-		if *f.field, err = durationField(d, f.name, f.cleared); err != nil {
-			return p, err
-		}
-	}
-	if isNull(d, fieldPassword) {
-		p.Password, p.ClearPassword = nil, true
-	}
-	if isNull(d, fieldAPIKey) {
-		p.APIKey, p.ClearAPIKey = nil, true
-	}
-	var err error
-	p.Schedule, err = schedulePatch(d)
-	return p, err
 }
 
 // readConfig serves GET config.
 func (m *mount) readConfig(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	c, err := m.engine.ReadConfig(ctx)
-	if err != nil || c == nil {
+	config, err := m.engine.ReadConfig(ctx)
+	if err != nil || config == nil {
 		return nil, err
 	}
-	return &logical.Response{Data: map[string]any{
-		fieldURL:                c.URL,
-		fieldUsername:           c.Username,
-		fieldAuthMethod:         c.AuthMethod(),
-		fieldTTL:                seconds(c.TTL),
-		fieldMaxTTL:             seconds(c.MaxTTL),
-		fieldRequestTimeout:     seconds(c.RequestTimeout),
-		fieldSessionIdleTimeout: seconds(c.SessionIdleTimeout),
-		fieldKeyCacheTTL:        seconds(c.KeyCacheTTL),
-		fieldCACert:             c.CACert,
-		fieldTLSServerName:      c.TLSServerName,
-		fieldPasswordPolicy:     c.PasswordPolicy,
-		fieldRotationPeriod:     seconds(c.Schedule.Period),
-		fieldRotationSchedule:   c.Schedule.Cron,
-		fieldRotationWindow:     seconds(c.Schedule.Window),
-		fieldDisableRotation:    c.DisableAutomatedRotation,
-		fieldLastRootRotation:   timestamp(c.Root.Last),
-		fieldNextRootRotation:   timestamp(c.Root.Next),
-		fieldLastRootError:      c.Root.LastError,
-	}}, nil
+	return &logical.Response{Data: configFields.data(config)}, nil
 }
 
 // deleteConfig serves DELETE config.

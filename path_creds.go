@@ -14,11 +14,11 @@ const (
 
 	credsHelpSynopsis    = "Read the API key of a role's user, as a leased secret."
 	credsHelpDescription = `
-Returns the API key of the ECGrid user that the role names, leased on the role's
-terms: its ttl and max_ttl, and its rotation rules. See "roles/<name>" for what they
-can be, and "keys/<user_id>" for what a lease means.
+Returns the API key of the ECGrid user that the role names, with the role's lease and
+rotation settings. See "roles/<name>" for these settings, and "keys/<user_id>" for what
+a lease means.
 
-Where the role rotates by time, the lease ends with the next rotation. Where it has
+If the role rotates on a schedule, the lease ends at the next rotation. If the role has
 rotate_on_revoke, the key is replaced when the last such lease ends.
 `
 )
@@ -26,7 +26,7 @@ rotate_on_revoke, the key is replaced when the last such lease ends.
 // credsPaths serves creds/<name>.
 func (m *mount) credsPaths() []*framework.Path {
 	fields := apiKeyFields()
-	fields[fieldRole] = &framework.FieldSchema{Type: framework.TypeString, Description: "The role that was read."}
+	fields[fieldRole] = &framework.FieldSchema{Type: framework.TypeString, Description: "Name of the role."}
 	return []*framework.Path{{
 		Pattern: credsPattern + framework.GenericNameRegex(fieldName),
 		DisplayAttrs: &framework.DisplayAttributes{
@@ -39,7 +39,7 @@ func (m *mount) credsPaths() []*framework.Path {
 			fieldTTL:  readTTLField(),
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: operation(credsHelpSynopsis, m.readCreds, failing(ok(fields), ofUser...)),
+			logical.ReadOperation: operation(credsHelpSynopsis, m.readCreds, withErrors(ok(fields), userErrors...)),
 		},
 		HelpSynopsis:    credsHelpSynopsis,
 		HelpDescription: credsHelpDescription,
@@ -48,15 +48,15 @@ func (m *mount) credsPaths() []*framework.Path {
 
 // readCreds serves GET creds/<name>.
 func (m *mount) readCreds(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	ttl, err := durationField(d, fieldTTL, 0)
+	ttl, err := parseReadTTL(d)
 	if err != nil {
 		return nil, err
 	}
-	issued, err := m.engine.IssueCreds(ctx, roleName(d), orZero(ttl))
+	issued, err := m.engine.IssueCreds(ctx, pathRoleName(d), ttl)
 	if err != nil {
 		return nil, err
 	}
-	resp := m.leased(issued)
+	resp := m.leaseResponse(issued)
 	resp.Data[fieldRole] = issued.Lease.Role
 	return resp, nil
 }

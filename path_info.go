@@ -12,11 +12,22 @@ import (
 const (
 	infoHelpSynopsis    = "Show which build of the plugin serves this mount."
 	infoHelpDescription = `
-Returns version, commit, build and Vault SDK of the running plugin. It does not call
-ECGrid and needs no config.
+Returns the version, commit, build and Vault SDK of the running plugin. It does not
+call ECGrid and needs no config.
 `
 	sdkModule = "github.com/hashicorp/vault/sdk"
 )
+
+var infoFields = fieldTable[noPatch, *Plugin]{
+	returnedField[noPatch]("version", framework.TypeString, "Version of the plugin.",
+		func(p *Plugin) any { return p.Version }),
+	returnedField[noPatch]("commit", framework.TypeString, "Source commit of the build.",
+		func(p *Plugin) any { return p.Commit }),
+	returnedField[noPatch]("build", framework.TypeString, "Go version and platform of the build.",
+		func(*Plugin) any { return runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH }),
+	returnedField[noPatch]("sdk", framework.TypeString, "Vault SDK version of the build.",
+		func(*Plugin) any { return sdkVersion() }),
+}
 
 // infoPaths serves info.
 func (m *mount) infoPaths() []*framework.Path {
@@ -27,12 +38,7 @@ func (m *mount) infoPaths() []*framework.Path {
 			OperationSuffix: "info",
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: operation(infoHelpSynopsis, m.readInfo, ok(map[string]*framework.FieldSchema{
-				"version": {Type: framework.TypeString, Description: "Version of the plugin."},
-				"commit":  {Type: framework.TypeString, Description: "Source commit it was built from."},
-				"build":   {Type: framework.TypeString, Description: "Go version and platform of the build."},
-				"sdk":     {Type: framework.TypeString, Description: "Version of the Vault SDK it was built with."},
-			})),
+			logical.ReadOperation: operation(infoHelpSynopsis, m.readInfo, ok(infoFields.responseSchema())),
 		},
 		HelpSynopsis:    infoHelpSynopsis,
 		HelpDescription: infoHelpDescription,
@@ -41,12 +47,7 @@ func (m *mount) infoPaths() []*framework.Path {
 
 // readInfo serves GET info.
 func (m *mount) readInfo(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
-	return &logical.Response{Data: map[string]any{
-		"version": m.plugin.Version,
-		"commit":  m.plugin.Commit,
-		"build":   runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH,
-		"sdk":     sdkVersion(),
-	}}, nil
+	return &logical.Response{Data: infoFields.data(m.plugin)}, nil
 }
 
 func sdkVersion() string {

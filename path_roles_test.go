@@ -11,59 +11,37 @@ import (
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
-// role writes a role of user 5001.
-func (m *testMount) role(name string, more map[string]any) {
-	m.t.Helper()
-	data := map[string]any{fieldUserID: 5001}
-	for k, v := range more {
-		data[k] = v
-	}
-	m.must(logical.CreateOperation, "roles/"+name, data)
-}
-
-func (m *testMount) expectRole(name string, want map[string]any) {
-	m.t.Helper()
-	resp := m.must(logical.ReadOperation, "roles/"+name, nil)
-	m.validated(logical.ReadOperation, "roles/"+name, resp)
-	for field, value := range want {
-		if resp.Data[field] != value {
-			m.t.Errorf("%s: got %v, want %v", field, resp.Data[field], value)
-		}
-	}
-}
-
 func TestRoleRoundTrip(t *testing.T) {
 	t.Parallel()
 	m := newTestMount(t)
-	m.freeze()
+	m.freezeClock()
 	m.refused(http.StatusNotFound, logical.ReadOperation, "roles/team", nil)
-	want := map[string]any{
-		fieldUserID:           5001.0,
-		fieldDescription:      "",
-		fieldTTL:              0.0,
-		fieldMaxTTL:           0.0,
-		fieldRotateOnRevoke:   false,
-		fieldRotationPeriod:   0.0,
-		fieldRotationSchedule: "",
-		fieldRotationWindow:   0.0,
-		fieldLastRotation:     nil,
-		fieldNextRotation:     nil,
-		fieldLastError:        "",
+	want := fields{
+		"user_id":             5001.0,
+		"description":         "",
+		"ttl":                 0.0,
+		"max_ttl":             0.0,
+		"rotate_on_revoke":    false,
+		"rotation_period":     0.0,
+		"rotation_schedule":   "",
+		"rotation_window":     0.0,
+		"last_rotation":       nil,
+		"next_rotation":       nil,
+		"last_rotation_error": "",
 	}
 	m.role("team", nil)
-	m.expectRole("team", want)
-	if n := len(m.must(logical.ReadOperation, "roles/team", nil).Data); n != len(want) {
+	if n := len(m.expect("roles/team", want).Data); n != len(want) {
 		t.Errorf("%d fields, want %d", n, len(want))
 	}
 
-	m.must(logical.UpdateOperation, "roles/team", map[string]any{
-		fieldDescription: "ours", fieldTTL: "1h", fieldMaxTTL: 7200, fieldRotateOnRevoke: true,
-		fieldRotationSchedule: "0 3 * * *", fieldRotationWindow: "2h",
+	m.must(logical.UpdateOperation, "roles/team", fields{
+		"description": "ours", "ttl": "1h", "max_ttl": 7200, "rotate_on_revoke": true,
+		"rotation_schedule": "0 3 * * *", "rotation_window": "2h",
 	})
-	m.expectRole("team", map[string]any{
-		fieldUserID: 5001.0, fieldDescription: "ours", fieldTTL: 3600.0, fieldMaxTTL: 7200.0, fieldRotateOnRevoke: true,
-		fieldRotationSchedule: "0 3 * * *", fieldRotationWindow: 7200.0,
-		fieldLastRotation: nil, fieldNextRotation: "2030-01-03T03:00:00Z",
+	m.expect("roles/team", fields{
+		"user_id": 5001.0, "description": "ours", "ttl": 3600.0, "max_ttl": 7200.0, "rotate_on_revoke": true,
+		"rotation_schedule": "0 3 * * *", "rotation_window": 7200.0,
+		"last_rotation": nil, "next_rotation": "2030-01-03T03:00:00Z",
 	})
 	m.must(logical.DeleteOperation, "roles/team", nil)
 	m.refused(http.StatusNotFound, logical.ReadOperation, "roles/team", nil)
@@ -73,33 +51,33 @@ func TestRoleRoundTrip(t *testing.T) {
 	}
 }
 
-// The same body through create, update and patch, as with config.
+// Create, update and patch treat the same data in the same way, as for config.
 func TestRoleWriteIsAPatch(t *testing.T) {
 	t.Parallel()
 	for _, op := range []logical.Operation{logical.CreateOperation, logical.UpdateOperation, logical.PatchOperation} {
 		t.Run(string(op), func(t *testing.T) {
 			t.Parallel()
 			m := newTestMount(t)
-			m.freeze()
-			m.role("team", map[string]any{
-				fieldDescription: "ours", fieldTTL: "1h", fieldMaxTTL: "2h", fieldRotateOnRevoke: true, fieldRotationPeriod: "24h",
+			m.freezeClock()
+			m.role("team", fields{
+				"description": "ours", "ttl": "1h", "max_ttl": "2h", "rotate_on_revoke": true, "rotation_period": "24h",
 			})
-			m.must(op, "roles/team", map[string]any{fieldMaxTTL: "3h"})
-			m.expectRole("team", map[string]any{
-				fieldUserID: 5001.0, fieldDescription: "ours", fieldTTL: 3600.0, fieldMaxTTL: 10800.0, fieldRotateOnRevoke: true,
-				fieldRotationPeriod: 86400.0, fieldNextRotation: "2030-01-03T03:04:00Z",
+			m.must(op, "roles/team", fields{"max_ttl": "3h"})
+			m.expect("roles/team", fields{
+				"user_id": 5001.0, "description": "ours", "ttl": 3600.0, "max_ttl": 10800.0, "rotate_on_revoke": true,
+				"rotation_period": 86400.0, "next_rotation": "2030-01-03T03:04:00Z",
 			})
-			m.must(op, "roles/team", map[string]any{
-				fieldDescription: nil, fieldTTL: "", fieldMaxTTL: nil, fieldRotateOnRevoke: nil, fieldRotationPeriod: "",
+			m.must(op, "roles/team", fields{
+				"description": nil, "ttl": "", "max_ttl": nil, "rotate_on_revoke": nil, "rotation_period": "",
 			})
-			m.expectRole("team", map[string]any{
-				fieldUserID: 5001.0, fieldDescription: "", fieldTTL: 0.0, fieldMaxTTL: 0.0, fieldRotateOnRevoke: false,
-				fieldRotationPeriod: 0.0, fieldNextRotation: nil,
+			m.expect("roles/team", fields{
+				"user_id": 5001.0, "description": "", "ttl": 0.0, "max_ttl": 0.0, "rotate_on_revoke": false,
+				"rotation_period": 0.0, "next_rotation": nil,
 			})
-			m.must(op, "roles/team", map[string]any{fieldRotationSchedule: "0 3 * * *", fieldRotationWindow: "1h"})
-			m.must(op, "roles/team", map[string]any{fieldDescription: "", fieldRotationSchedule: nil, fieldRotationWindow: nil})
-			m.expectRole("team", map[string]any{
-				fieldDescription: "", fieldRotationSchedule: "", fieldRotationWindow: 0.0, fieldNextRotation: nil,
+			m.must(op, "roles/team", fields{"rotation_schedule": "0 3 * * *", "rotation_window": "1h"})
+			m.must(op, "roles/team", fields{"description": "", "rotation_schedule": nil, "rotation_window": nil})
+			m.expect("roles/team", fields{
+				"description": "", "rotation_schedule": "", "rotation_window": 0.0, "next_rotation": nil,
 			})
 		})
 	}
@@ -109,20 +87,20 @@ func TestRoleUserID(t *testing.T) {
 	t.Parallel()
 	m := newTestMount(t)
 	for _, accepted := range []any{"5001", 5001, 5001.0, "1", "2147483647", 2147483647} {
-		m.must(logical.CreateOperation, "roles/team", map[string]any{fieldUserID: accepted})
-		if got := m.must(logical.ReadOperation, "roles/team", nil).Data[fieldUserID]; fmt.Sprint(accepted) != fmt.Sprintf("%.0f", got) {
+		m.must(logical.CreateOperation, "roles/team", fields{"user_id": accepted})
+		if got := m.must(logical.ReadOperation, "roles/team", nil).Data["user_id"]; fmt.Sprint(accepted) != fmt.Sprintf("%.0f", got) {
 			t.Errorf("user_id %v was stored as %v", accepted, got)
 		}
 		m.must(logical.DeleteOperation, "roles/team", nil)
 	}
 	for _, refused := range []any{
 		"05001", "+5001", "5001 ", " 5001", "0x1389", "5001.0", "5e3", "٥٠٠١", "", "0", "-1", "2147483648", "5001\n", "me",
-		5001.5, 0, -1, 2147483648.0, 1e300, true, false, []any{"5001"}, []any{5001}, map[string]any{"id": 5001},
+		5001.5, 0, -1, 2147483648.0, 1e300, true, false, []any{"5001"}, []any{5001}, fields{"id": 5001},
 	} {
-		m.refused(http.StatusBadRequest, logical.CreateOperation, "roles/team", map[string]any{fieldUserID: refused})
-		m.refused(http.StatusBadRequest, logical.CreateOperation, "roles/team", map[string]any{fieldUserID: refused, fieldTTL: "1h"})
+		m.refused(http.StatusBadRequest, logical.CreateOperation, "roles/team", fields{"user_id": refused})
+		m.refused(http.StatusBadRequest, logical.CreateOperation, "roles/team", fields{"user_id": refused, "ttl": "1h"})
 	}
-	for _, missing := range []map[string]any{nil, {fieldTTL: "1h"}, {fieldUserID: nil}} {
+	for _, missing := range []fields{nil, {"ttl": "1h"}, {"user_id": nil}} {
 		m.refused(http.StatusBadRequest, logical.CreateOperation, "roles/team", missing)
 	}
 	m.refused(http.StatusNotFound, logical.ReadOperation, "roles/team", nil) // nothing was stored
@@ -131,39 +109,34 @@ func TestRoleUserID(t *testing.T) {
 func TestRoleRefusals(t *testing.T) {
 	t.Parallel()
 	m := newTestMount(t)
-	stored := map[string]any{fieldTTL: "1h", fieldMaxTTL: "2h", fieldRotationPeriod: "24h"}
-	m.role("team", stored)
-	before := m.must(logical.ReadOperation, "roles/team", nil)
-	for name, data := range map[string]map[string]any{
+	m.role("team", fields{"ttl": "1h", "max_ttl": "2h", "rotation_period": "24h"})
+	before := m.must(logical.ReadOperation, "roles/team", nil).Data
+	for name, data := range map[string]fields{
 		"unknown field":               {"rotate_on_revoek": true},
-		"a field of the answer":       {fieldNextRotation: "2030-01-01T00:00:00Z"},
-		"a field of config":           {fieldDisableRotation: true},
-		"ttl above max_ttl":           {fieldTTL: "3h"},
-		"max_ttl below ttl":           {fieldMaxTTL: "1m"},
-		"ttl that is none":            {fieldTTL: "soon"},
-		"negative ttl":                {fieldTTL: -1},
-		"half a second":               {fieldMaxTTL: "500ms"},
-		"description as a number":     {fieldDescription: 1},
-		"rotate_on_revoke as text":    {fieldRotateOnRevoke: "perhaps"},
-		"period and schedule":         {fieldRotationSchedule: "0 3 * * *"},
-		"period and window":           {fieldRotationWindow: "1h"},
-		"short period":                {fieldRotationPeriod: "59s"},
-		"negative period":             {fieldRotationPeriod: "-1h"},
-		"schedule that is none":       {fieldRotationPeriod: nil, fieldRotationSchedule: "often"},
-		"schedule of six fields":      {fieldRotationPeriod: nil, fieldRotationSchedule: "0 0 3 * * *"},
-		"schedule as a number":        {fieldRotationPeriod: nil, fieldRotationSchedule: 3},
-		"window of less than an hour": {fieldRotationPeriod: nil, fieldRotationSchedule: "0 3 * * *", fieldRotationWindow: "59m"},
-		"window of its own":           {fieldRotationPeriod: nil, fieldRotationWindow: "1h"},
+		"a returned field":            {"next_rotation": "2030-01-01T00:00:00Z"},
+		"a field of config":           {"disable_automated_rotation": true},
+		"ttl above max_ttl":           {"ttl": "3h"},
+		"max_ttl below ttl":           {"max_ttl": "1m"},
+		"malformed ttl":               {"ttl": "soon"},
+		"negative ttl":                {"ttl": -1},
+		"half a second":               {"max_ttl": "500ms"},
+		"description as a number":     {"description": 1},
+		"rotate_on_revoke as text":    {"rotate_on_revoke": "perhaps"},
+		"period and schedule":         {"rotation_schedule": "0 3 * * *"},
+		"period and window":           {"rotation_window": "1h"},
+		"short period":                {"rotation_period": "59s"},
+		"negative period":             {"rotation_period": "-1h"},
+		"malformed schedule":          {"rotation_period": nil, "rotation_schedule": "often"},
+		"schedule of six fields":      {"rotation_period": nil, "rotation_schedule": "0 0 3 * * *"},
+		"schedule as a number":        {"rotation_period": nil, "rotation_schedule": 3},
+		"window of less than an hour": {"rotation_period": nil, "rotation_schedule": "0 3 * * *", "rotation_window": "59m"},
+		"window without schedule":     {"rotation_period": nil, "rotation_window": "1h"},
 	} {
-		for _, op := range []logical.Operation{logical.UpdateOperation, logical.PatchOperation} {
-			m.refused(http.StatusBadRequest, op, "roles/team", data)
-		}
-		after := m.must(logical.ReadOperation, "roles/team", nil)
-		for field, value := range before.Data {
-			if after.Data[field] != value {
-				t.Errorf("%s: %s changed", name, field)
-			}
-		}
+		t.Run(name, func(*testing.T) {
+			m.refused(http.StatusBadRequest, logical.UpdateOperation, "roles/team", data)
+			m.refused(http.StatusBadRequest, logical.PatchOperation, "roles/team", data)
+			m.expect("roles/team", before)
+		})
 	}
 }
 
@@ -176,10 +149,7 @@ func TestRoleNotFound(t *testing.T) {
 		logical.ReadOperation:   "creds/none",
 		logical.UpdateOperation: "rotate-role/none",
 	} {
-		resp, err := m.do(op, path, nil)
-		if statusOf(resp, err) != http.StatusNotFound || err.Error() == "" {
-			t.Errorf("%s %s: %v", op, path, err)
-		}
+		m.refused(http.StatusNotFound, op, path, nil)
 	}
 	if m.sim.Count("GenerateAPIKey") != 0 {
 		t.Error("a key was replaced")
@@ -193,7 +163,7 @@ func TestRoleExistence(t *testing.T) {
 		found, exists, err := m.backend.HandleExistenceCheck(t.Context(), &logical.Request{
 			Operation: logical.CreateOperation,
 			Path:      "roles/team",
-			Data:      map[string]any{fieldUserID: []any{"x"}, fieldTTL: "soon"},
+			Data:      fields{"user_id": []any{"x"}, "ttl": "soon"},
 			Storage:   m.storage,
 		})
 		if err != nil || !found || exists != want {
@@ -210,9 +180,8 @@ func TestListRoles(t *testing.T) {
 		m.role(name, nil)
 	}
 	m.must(logical.DeleteOperation, "roles/team.c", nil)
-	for _, data := range []map[string]any{nil, {"limit": 10}} {
+	for _, data := range []fields{nil, {"limit": 10}} {
 		resp := m.must(logical.ListOperation, "roles/", data)
-		m.validated(logical.ListOperation, "roles/", resp)
 		if got := fmt.Sprint(resp.Data["keys"]); got != "[Team team-b team_a]" {
 			t.Errorf("listed %v", got)
 		}
@@ -224,7 +193,7 @@ func TestRoleSurvivesStorageFailure(t *testing.T) {
 	m := newTestMount(t)
 	m.role("team", nil)
 	m.storage.FailPut(true)
-	m.refused(http.StatusInternalServerError, logical.UpdateOperation, "roles/team", map[string]any{fieldTTL: "1h"})
+	m.refused(http.StatusInternalServerError, logical.UpdateOperation, "roles/team", fields{"ttl": "1h"})
 	m.storage.FailPut(false)
 	m.storage.FailDelete(true)
 	m.refused(http.StatusInternalServerError, logical.DeleteOperation, "roles/team", nil)
@@ -236,56 +205,54 @@ func TestRoleSurvivesStorageFailure(t *testing.T) {
 	m.storage.FailList(true)
 	m.refused(http.StatusInternalServerError, logical.ListOperation, "roles/", nil)
 	m.storage.FailList(false)
-	m.expectRole("team", map[string]any{fieldTTL: 0.0})
+	m.expect("roles/team", fields{"ttl": 0.0})
 }
 
-// A role that would replace the key that the config itself uses is none.
+// No role may replace the key that the config itself uses.
 func TestRoleOfTheOwnUser(t *testing.T) {
 	t.Parallel()
 	m := newTestMount(t)
-	admin := map[string]any{fieldUserID: simulator.AdminUserID}
-	m.must(logical.CreateOperation, "config", map[string]any{fieldURL: m.sim.SOAP, fieldAPIKey: m.user(simulator.AdminUserID).APIKey})
-	for field, value := range map[string]any{fieldRotateOnRevoke: true, fieldRotationPeriod: "1h", fieldRotationSchedule: "0 3 * * *"} {
-		m.refused(http.StatusBadRequest, logical.CreateOperation, "roles/own", map[string]any{fieldUserID: simulator.AdminUserID, field: value})
+	m.must(logical.CreateOperation, "config", fields{"url": m.sim.SOAP, "api_key": m.user(simulator.AdminUserID).APIKey})
+	for field, value := range map[string]any{"rotate_on_revoke": true, "rotation_period": "1h", "rotation_schedule": "0 3 * * *"} {
+		m.refused(http.StatusBadRequest, logical.CreateOperation, "roles/own", fields{"user_id": simulator.AdminUserID, field: value})
 	}
-	m.must(logical.CreateOperation, "roles/own", admin)
+	m.must(logical.CreateOperation, "roles/own", fields{"user_id": simulator.AdminUserID})
 	m.must(logical.ReadOperation, "creds/own", nil)
-	m.refused(http.StatusBadRequest, logical.UpdateOperation, "roles/own", map[string]any{fieldRotateOnRevoke: true})
+	m.refused(http.StatusBadRequest, logical.UpdateOperation, "roles/own", fields{"rotate_on_revoke": true})
 	m.refused(http.StatusBadRequest, logical.UpdateOperation, "rotate-role/own", nil)
 
-	// Written while the login had a password, and used with the key in its place.
+	// The role is written while the login has a password, and used while it has the key.
 	m.must(logical.UpdateOperation, "config", m.login(nil))
-	m.must(logical.UpdateOperation, "roles/own", map[string]any{fieldRotateOnRevoke: true})
-	m.must(logical.UpdateOperation, "config", map[string]any{fieldAPIKey: m.user(simulator.AdminUserID).APIKey})
+	m.must(logical.UpdateOperation, "roles/own", fields{"rotate_on_revoke": true})
+	m.must(logical.UpdateOperation, "config", fields{"api_key": m.user(simulator.AdminUserID).APIKey})
 	m.refused(http.StatusBadRequest, logical.ReadOperation, "creds/own", nil)
 	if m.sim.Count("GenerateAPIKey") != 0 {
 		t.Error("the config's own key was replaced")
 	}
 }
 
-// Another user, or another schedule, begins anew; any other write leaves what is
-// planned.
+// Another user or another schedule changes the next rotation. Other writes do not.
 func TestRoleReplan(t *testing.T) {
 	t.Parallel()
 	m := newTestMount(t)
-	clock := m.freeze()
+	clock := m.freezeClock()
 	m.configure(nil)
-	m.role("team", map[string]any{fieldRotationPeriod: "24h"})
+	m.role("team", fields{"rotation_period": "24h"})
 	m.must(logical.UpdateOperation, "rotate-role/team", nil)
 	clock.advance(time.Hour)
-	rotated := begin.Format(time.RFC3339)
+	rotated := startTime.Format(time.RFC3339)
 	for _, step := range []struct {
-		write      map[string]any
+		write      fields
 		last, next any
 	}{
-		{map[string]any{fieldTTL: "1h"}, rotated, "2030-01-03T03:04:00Z"},
-		{map[string]any{fieldUserID: "5001", fieldRotationPeriod: "24h"}, rotated, "2030-01-03T03:04:00Z"},
-		{map[string]any{fieldRotationPeriod: "48h"}, rotated, "2030-01-04T03:04:00Z"},
-		{map[string]any{fieldRotationPeriod: nil, fieldRotationSchedule: "30 * * * *"}, rotated, "2030-01-02T04:30:00Z"},
-		{map[string]any{fieldRotationSchedule: ""}, rotated, nil},
-		{map[string]any{fieldRotationPeriod: "24h", fieldUserID: 5002}, nil, "2030-01-03T04:04:00Z"},
+		{fields{"ttl": "1h"}, rotated, "2030-01-03T03:04:00Z"},
+		{fields{"user_id": "5001", "rotation_period": "24h"}, rotated, "2030-01-03T03:04:00Z"},
+		{fields{"rotation_period": "48h"}, rotated, "2030-01-04T03:04:00Z"},
+		{fields{"rotation_period": nil, "rotation_schedule": "30 * * * *"}, rotated, "2030-01-02T04:30:00Z"},
+		{fields{"rotation_schedule": ""}, rotated, nil},
+		{fields{"rotation_period": "24h", "user_id": 5002}, nil, "2030-01-03T04:04:00Z"},
 	} {
 		m.must(logical.UpdateOperation, "roles/team", step.write)
-		m.expectRole("team", map[string]any{fieldLastRotation: step.last, fieldNextRotation: step.next})
+		m.expect("roles/team", fields{"last_rotation": step.last, "next_rotation": step.next})
 	}
 }

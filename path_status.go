@@ -5,17 +5,42 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-ecgrid/backend"
 )
 
 const (
-	statusHelpSynopsis    = "Look at ECGrid with the stored login, live."
+	statusHelpSynopsis    = "Check the stored login against ECGrid."
 	statusHelpDescription = `
-Asks ECGrid who the configured login is. Success means that ECGrid can be reached
-and that the login works; auth_level shows what it may see. A failure has the same
-status code and message as a read of a key would have. It is the first thing to try
-when something does not work.
+Asks ECGrid who the configured login is. Success means that ECGrid is reachable and
+that the login works. auth_level shows what the login can see. A failure has the same
+status code and message as a read of a key. Try this path first if something does not
+work.
 `
 )
+
+var statusFields = fieldTable[noPatch, backend.Status]{
+	returnedField[noPatch]("url", framework.TypeString, "The endpoint that was called.",
+		func(s backend.Status) any { return s.URL }),
+	returnedField[noPatch]("auth_method", framework.TypeString, "Kind of the stored credential: password or api_key.",
+		func(s backend.Status) any { return s.AuthMethod }),
+	returnedField[noPatch]("ecgrid_version", framework.TypeString, "The version that ECGridOS reports.",
+		func(s backend.Status) any { return s.Session.ECGridOSVersion }),
+	returnedField[noPatch]("login_name", framework.TypeString, "LoginName of the stored login.",
+		func(s backend.Status) any { return s.Session.LoginName }),
+	returnedField[noPatch]("user_id", framework.TypeInt, "UserID of the stored login.",
+		func(s backend.Status) any { return s.Session.UserID }),
+	returnedField[noPatch]("auth_level", framework.TypeString, "AuthLevel of the stored login.",
+		func(s backend.Status) any { return s.Session.AuthLevel }),
+	returnedField[noPatch]("network_id", framework.TypeInt, "NetworkID of the stored login.",
+		func(s backend.Status) any { return s.Session.NetworkID }),
+	returnedField[noPatch]("mailbox_id", framework.TypeInt, "MailboxID of the stored login. 0 if it belongs to no single mailbox.",
+		func(s backend.Status) any { return s.Session.MailboxID }),
+	returnedField[noPatch]("open_sessions", framework.TypeInt, "Number of sessions that this user has open at ECGrid, including those of other clients. ECGrid allows about 5.",
+		func(s backend.Status) any { return s.Session.OpenSessions }),
+	returnedField[noPatch]("session_timeout", framework.TypeInt, "TimeOut of the session as ECGrid reports it. Its unit is not documented.",
+		func(s backend.Status) any { return s.Session.TimeOut }),
+}
 
 // statusPaths serves status.
 func (m *mount) statusPaths() []*framework.Path {
@@ -26,18 +51,7 @@ func (m *mount) statusPaths() []*framework.Path {
 			OperationSuffix: "status",
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: operation(statusHelpSynopsis, m.readStatus, failing(ok(map[string]*framework.FieldSchema{
-				"url":             {Type: framework.TypeString, Description: "The endpoint that was asked."},
-				"auth_method":     {Type: framework.TypeString, Description: "password or api_key, whichever is stored."},
-				"ecgrid_version":  {Type: framework.TypeString, Description: "The version that ECGridOS reports."},
-				"login_name":      {Type: framework.TypeString, Description: "LoginName of the stored login."},
-				"user_id":         {Type: framework.TypeInt, Description: "UserID of the stored login."},
-				"auth_level":      {Type: framework.TypeString, Description: "AuthLevel of the stored login."},
-				"network_id":      {Type: framework.TypeInt, Description: "NetworkID of the stored login."},
-				"mailbox_id":      {Type: framework.TypeInt, Description: "MailboxID of the stored login; 0 if it is of no one mailbox."},
-				"open_sessions":   {Type: framework.TypeInt, Description: "Open sessions of this user at ECGrid, by whomever; about 5 are allowed."},
-				"session_timeout": {Type: framework.TypeInt, Description: "TimeOut of the session as ECGrid reports it; its unit is not documented."},
-			}), append([]int{denied}, atECGrid...)...)),
+			logical.ReadOperation: operation(statusHelpSynopsis, m.readStatus, withErrors(ok(statusFields.responseSchema()), statusErrors...)),
 		},
 		HelpSynopsis:    statusHelpSynopsis,
 		HelpDescription: statusHelpDescription,
@@ -50,16 +64,5 @@ func (m *mount) readStatus(ctx context.Context, req *logical.Request, _ *framewo
 	if err != nil {
 		return nil, err
 	}
-	return &logical.Response{Data: map[string]any{
-		"url":             status.URL,
-		"auth_method":     status.AuthMethod,
-		"ecgrid_version":  status.Session.ECGridOSVersion,
-		"login_name":      status.Session.LoginName,
-		"user_id":         status.Session.UserID,
-		"auth_level":      status.Session.AuthLevel,
-		"network_id":      status.Session.NetworkID,
-		"mailbox_id":      status.Session.MailboxID,
-		"open_sessions":   status.Session.OpenSessions,
-		"session_timeout": status.Session.TimeOut,
-	}}, nil
+	return &logical.Response{Data: statusFields.data(status)}, nil
 }

@@ -21,51 +21,36 @@ func noContent() map[int][]framework.Response {
 	}
 }
 
-// asAnswered makes the fields of a write those of a read: durations are answered
-// in seconds, and a stored value has no default.
-func asAnswered(fields map[string]*framework.FieldSchema) {
-	for _, field := range fields {
-		field.Default, field.Required = nil, false
-		if field.Type == framework.TypeDurationSecond {
-			field.Type = framework.TypeInt
-			field.Description += " In seconds."
-		}
-	}
-}
-
-// What the operations answer when they fail; Vault's own refusals come on top.
-const (
-	wrong   = http.StatusBadRequest
-	missing = http.StatusNotFound
-	denied  = http.StatusForbidden
-	unclear = http.StatusConflict
-)
-
+// The status codes of failures, apart from Vault's own.
 var (
-	// atECGrid is what any call to ECGrid may come to.
-	atECGrid = []int{wrong, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
-	// ofUser is what a call about a user may come to.
-	ofUser = slices.Concat(atECGrid, []int{denied, missing})
-	// inDoubt is what the rotation of a key may come to.
-	inDoubt = slices.Concat(ofUser, []int{unclear})
-	// ofLogin is what a write of the login may come to.
-	ofLogin = slices.Concat(atECGrid, []int{unclear})
+	// ecgridErrors are those of any call to ECGrid.
+	ecgridErrors = []int{http.StatusBadRequest, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
+	// statusErrors are those of a call that checks the login.
+	statusErrors = slices.Concat(ecgridErrors, []int{http.StatusForbidden})
+	// userErrors are those of a call about an ECGrid user.
+	userErrors = slices.Concat(ecgridErrors, []int{http.StatusForbidden, http.StatusNotFound})
+	// rotationErrors are those of a key rotation.
+	rotationErrors = slices.Concat(userErrors, []int{http.StatusConflict})
+	// configErrors are those of a write to config.
+	configErrors = slices.Concat(ecgridErrors, []int{http.StatusConflict})
+	// rootErrors are those of rotate-root.
+	rootErrors = slices.Concat(configErrors, []int{http.StatusForbidden})
 )
 
-var failures = map[int]string{
-	wrong:                         "Bad input, no config, or a login that ECGrid refuses.",
-	denied:                        "ECGrid denies the configured login this user.",
-	missing:                       "There is no such thing; the message says what.",
-	unclear:                       "A change was sent to ECGrid and not confirmed: it may be made yet. Or this would drop a password while it is not known which of two ECGrid has.",
-	http.StatusBadGateway:         "ECGrid answers nonsense, half an answer or a server fault.",
+var errorDescriptions = map[int]string{
+	http.StatusBadRequest:         "Bad input, no config, or ECGrid refuses the login.",
+	http.StatusForbidden:          "ECGrid denies the configured login access to this user.",
+	http.StatusNotFound:           "Not found. The message says what.",
+	http.StatusConflict:           "A change was sent to ECGrid but not confirmed, and may still happen. Or the request would drop a password while it is unknown which of two passwords ECGrid has.",
+	http.StatusBadGateway:         "ECGrid sends a malformed or incomplete answer, or a server fault.",
 	http.StatusServiceUnavailable: "ECGrid is unreachable, or logins are paused after a refused one.",
 	http.StatusGatewayTimeout:     "ECGrid is too slow.",
 }
 
-// failing adds the status codes that an operation may fail with.
-func failing(responses map[int][]framework.Response, codes ...int) map[int][]framework.Response {
+// withErrors adds the status codes of failures.
+func withErrors(responses map[int][]framework.Response, codes ...int) map[int][]framework.Response {
 	for _, code := range codes {
-		responses[code] = []framework.Response{{Description: failures[code]}}
+		responses[code] = []framework.Response{{Description: errorDescriptions[code]}}
 	}
 	return responses
 }

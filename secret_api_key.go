@@ -14,7 +14,8 @@ import (
 // apiKeySecretType is the secret type of every lease of this engine.
 const apiKeySecretType = "ecgrid_api_key"
 
-// What a lease remembers. Strings all: a number comes back as a float.
+// The internal data that Vault stores with a lease. All values are strings, because
+// numbers come back as floats.
 const (
 	internalLeaseID     = "lease"
 	internalUserID      = "user_id"
@@ -34,22 +35,16 @@ func (m *mount) apiKeySecret() *framework.Secret {
 }
 
 func apiKeyFields() map[string]*framework.FieldSchema {
+	key := newSchema(framework.TypeString, "API key", "The user's API key.")
+	key.DisplayAttrs.Sensitive = true
 	return map[string]*framework.FieldSchema{
-		fieldAPIKey: {
-			Type:         framework.TypeString,
-			Description:  "The user's API key.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "API key", Sensitive: true},
-		},
-		fieldUserID: {
-			Type:         framework.TypeInt,
-			Description:  "UserID of the ECGrid user.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "User ID"},
-		},
+		fieldAPIKey: key,
+		fieldUserID: newSchema(framework.TypeInt, "User ID", "UserID of the ECGrid user."),
 	}
 }
 
-// leased makes the response that hands a key out.
-func (m *mount) leased(issued backend.Issued) *logical.Response {
+// leaseResponse returns a key as a leased secret.
+func (m *mount) leaseResponse(issued backend.Issued) *logical.Response {
 	resp := m.Secret(apiKeySecretType).Response(map[string]any{
 		fieldAPIKey: issued.APIKey,
 		fieldUserID: issued.Lease.UserID,
@@ -61,14 +56,14 @@ func (m *mount) leased(issued backend.Issued) *logical.Response {
 		internalRole:        issued.Lease.Role,
 		internalCounted:     strconv.FormatBool(issued.Lease.Counted),
 	})
-	return onTerms(resp, issued.Terms)
+	return setLeaseTerms(resp, issued.Terms)
 }
 
-// renewAPIKey serves the renewal of a lease.
+// renewAPIKey renews a lease.
 func (m *mount) renewAPIKey(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	lease, err := leaseOf(req.Secret)
+	lease, err := parseLease(req.Secret)
 	if err != nil {
-		return nil, answer(err)
+		return nil, err
 	}
 	terms, err := m.engine.RenewLease(ctx, lease, backend.Renewal{
 		Issued:    req.Secret.IssueTime,
@@ -76,24 +71,21 @@ func (m *mount) renewAPIKey(ctx context.Context, req *logical.Request, _ *framew
 		Was:       backend.Terms{TTL: req.Secret.TTL, MaxTTL: req.Secret.MaxTTL},
 	})
 	if err != nil {
-		return nil, answer(err)
+		return nil, err
 	}
-	return onTerms(&logical.Response{Secret: req.Secret}, terms), nil
+	return setLeaseTerms(&logical.Response{Secret: req.Secret}, terms), nil
 }
 
-// revokeAPIKey serves the end of a lease.
+// revokeAPIKey revokes a lease.
 func (m *mount) revokeAPIKey(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	lease, err := leaseOf(req.Secret)
+	lease, err := parseLease(req.Secret)
 	if err != nil {
-		return nil, answer(err)
+		return nil, err
 	}
-	if err := m.engine.RevokeLease(ctx, lease); err != nil {
-		return nil, answer(err)
-	}
-	return nil, nil
+	return nil, m.engine.RevokeLease(ctx, lease)
 }
 
-func onTerms(resp *logical.Response, terms backend.Terms) *logical.Response {
+func setLeaseTerms(resp *logical.Response, terms backend.Terms) *logical.Response {
 	resp.Secret.TTL, resp.Secret.MaxTTL = terms.TTL, terms.MaxTTL
 	for _, w := range terms.Warnings {
 		resp.AddWarning(w)
@@ -101,15 +93,15 @@ func onTerms(resp *logical.Response, terms backend.Terms) *logical.Response {
 	return resp
 }
 
-// leaseOf reads back what leased wrote.
-func leaseOf(secret *logical.Secret) (backend.Lease, error) {
+// parseLease reads the internal data that leaseResponse wrote.
+func parseLease(secret *logical.Secret) (backend.Lease, error) {
 	text := func(name string) string {
 		s, _ := secret.InternalData[name].(string)
 		return s
 	}
 	userID, err := backend.ParseUserID(text(internalUserID))
 	if err != nil {
-		return backend.Lease{}, backend.Invalid("the lease does not say whose key it is: revoke it with -force and read the key again")
+		return backend.Lease{}, backend.Invalid("the lease does not contain a valid user ID: revoke it with -force and read the key again")
 	}
 	ttl, err := time.ParseDuration(text(internalTTL))
 	if err != nil {

@@ -1,5 +1,5 @@
-// Command vault-plugin-ecgrid is the Vault secrets engine for ECGrid API keys.
-// Vault starts it; see README.md for how to register it.
+// Command vault-plugin-ecgrid is the Vault secrets engine for ECGrid API keys. Vault
+// starts it. README.md tells how to register it.
 package main
 
 import (
@@ -22,14 +22,15 @@ import (
 	"vault-plugin-ecgrid/internal/ecgrid/soap"
 )
 
-// Set by the linker. The version has to be vX.Y.Z, and the one it is registered with.
+// The linker sets these. The version must have the form vX.Y.Z and match the version
+// that the plugin is registered with.
 var (
 	version = "v0.0.0"
 	commit  = "unknown"
 )
 
-// parentPoll is how often it is checked that Vault still runs.
-const parentPoll = time.Second
+// parentPollInterval is how often the plugin checks that Vault is still running.
+const parentPollInterval = time.Second
 
 func main() {
 	showVersion := flag.Bool("version", false, "print version and commit, and exit")
@@ -42,8 +43,8 @@ func main() {
 }
 
 func serve() int {
-	// net/http prints what a server sends unasked, an API key for instance, through
-	// this logger, and go-plugin hands that on to Vault's log.
+	// net/http logs unsolicited server responses, which may contain an API key, to the
+	// standard logger. go-plugin would forward that to Vault's log.
 	log.SetOutput(io.Discard)
 	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: os.Stderr, JSONFormat: true})
 	p := &ecgrid.Plugin{
@@ -53,7 +54,7 @@ func serve() int {
 		Clock:   backend.SystemClock{},
 		Random:  rand.Reader,
 	}
-	go exitWhenAsked(p)
+	go exitOnShutdown(p)
 	err := plugin.ServeMultiplex(&plugin.ServeOpts{BackendFactoryFunc: p.Factory, Logger: logger})
 	p.Close()
 	if err != nil {
@@ -63,26 +64,27 @@ func serve() int {
 	return 0
 }
 
-// exitWhenAsked logs out and ends the process on SIGTERM, and when Vault is gone:
-// an orphaned plugin would keep its ECGrid sessions open for good.
-func exitWhenAsked(p *ecgrid.Plugin) {
+// exitOnShutdown logs out and ends the process on SIGTERM, and when Vault has exited.
+// Without it, an orphaned plugin would keep its ECGrid sessions open.
+func exitOnShutdown(p *ecgrid.Plugin) {
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
-	orphaned := make(chan struct{})
-	go waitForOrphanage(orphaned)
+	parentExited := make(chan struct{})
+	go waitForParentExit(parentExited)
 	select {
 	case <-term:
-	case <-orphaned:
+	case <-parentExited:
 	}
 	p.Close()
 	os.Exit(0)
 }
 
-func waitForOrphanage(orphaned chan<- struct{}) {
+// waitForParentExit closes the channel when the process gets another parent.
+func waitForParentExit(exited chan<- struct{}) {
 	parent := os.Getppid()
-	for range time.Tick(parentPoll) {
+	for range time.Tick(parentPollInterval) {
 		if os.Getppid() != parent {
-			close(orphaned)
+			close(exited)
 			return
 		}
 	}

@@ -13,18 +13,14 @@ import (
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
-// process is one life of the plugin. Its ways to storage and to ECGrid end with
-// it, whatever its goroutines still try.
+// process is one process of the plugin. After kill it reaches neither storage nor
+// ECGrid, even if its goroutines still run.
 type process struct {
 	logical.Storage
 
 	mu      sync.Mutex
 	dead    bool
 	changed chan struct{} // closed at the next write to storage
-}
-
-func newProcess(storage logical.Storage) *process {
-	return &process{Storage: storage, changed: make(chan struct{})}
 }
 
 var errKilled = errors.New("the plugin is dead")
@@ -42,6 +38,14 @@ func (p *process) alive() error {
 		return errKilled
 	}
 	return nil
+}
+
+// ifAlive makes a call unless the process is dead.
+func ifAlive[T any](p *process, call func() (T, error)) (result T, err error) {
+	if err := p.alive(); err != nil {
+		return result, err
+	}
+	return call()
 }
 
 // nextWrite is closed by the next write to storage.
@@ -73,20 +77,14 @@ func (p *process) Delete(ctx context.Context, key string) error {
 }
 
 func (p *process) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
-	if err := p.alive(); err != nil {
-		return nil, err
-	}
-	return p.Storage.Get(ctx, key)
+	return ifAlive(p, func() (*logical.StorageEntry, error) { return p.Storage.Get(ctx, key) })
 }
 
 func (p *process) List(ctx context.Context, prefix string) ([]string, error) {
-	if err := p.alive(); err != nil {
-		return nil, err
-	}
-	return p.Storage.List(ctx, prefix)
+	return ifAlive(p, func() ([]string, error) { return p.Storage.List(ctx, prefix) })
 }
 
-// plugin is another of the same make, whose calls to ECGrid end with the process.
+// plugin copies a Plugin for this process.
 func (p *process) plugin(like *Plugin) *Plugin {
 	return &Plugin{
 		Version: like.Version,
@@ -94,86 +92,58 @@ func (p *process) plugin(like *Plugin) *Plugin {
 		Clock:   like.Clock,
 		Random:  like.Random,
 		Connect: func(e ecgrid.Endpoint) (ecgrid.Client, error) {
-			ecgrid, err := like.Connect(e)
-			return mortal{ecgrid, p}, err
+			client, err := like.Connect(e)
+			return mortalClient{client, p}, err
 		},
 	}
 }
 
-// mortal is a client that makes no call after the death of its process.
-type mortal struct {
+// mortalClient is the ECGrid client of a process.
+type mortalClient struct {
 	ecgrid.Client
 	process *process
 }
 
-func (m mortal) Login(ctx context.Context, loginName, password string) (string, error) {
-	if err := m.process.alive(); err != nil {
-		return "", err
-	}
-	return m.Client.Login(ctx, loginName, password)
+func (c mortalClient) Login(ctx context.Context, loginName, password string) (string, error) {
+	return ifAlive(c.process, func() (string, error) { return c.Client.Login(ctx, loginName, password) })
 }
 
-func (m mortal) Logout(ctx context.Context, sessionID string) error {
-	if err := m.process.alive(); err != nil {
-		return err
-	}
-	return m.Client.Logout(ctx, sessionID)
+func (c mortalClient) Logout(ctx context.Context, sessionID string) error {
+	_, err := ifAlive(c.process, func() (any, error) { return nil, c.Client.Logout(ctx, sessionID) })
+	return err
 }
 
-func (m mortal) WhoAmI(ctx context.Context, sessionID string) (ecgrid.Session, error) {
-	if err := m.process.alive(); err != nil {
-		return ecgrid.Session{}, err
-	}
-	return m.Client.WhoAmI(ctx, sessionID)
+func (c mortalClient) WhoAmI(ctx context.Context, sessionID string) (ecgrid.Session, error) {
+	return ifAlive(c.process, func() (ecgrid.Session, error) { return c.Client.WhoAmI(ctx, sessionID) })
 }
 
-func (m mortal) UserGetAPIKey(ctx context.Context, sessionID string, userID int32) (string, error) {
-	if err := m.process.alive(); err != nil {
-		return "", err
-	}
-	return m.Client.UserGetAPIKey(ctx, sessionID, userID)
+func (c mortalClient) UserGetAPIKey(ctx context.Context, sessionID string, userID int32) (string, error) {
+	return ifAlive(c.process, func() (string, error) { return c.Client.UserGetAPIKey(ctx, sessionID, userID) })
 }
 
-func (m mortal) GenerateAPIKey(ctx context.Context, sessionID string, userID int32) (string, error) {
-	if err := m.process.alive(); err != nil {
-		return "", err
-	}
-	return m.Client.GenerateAPIKey(ctx, sessionID, userID)
+func (c mortalClient) GenerateAPIKey(ctx context.Context, sessionID string, userID int32) (string, error) {
+	return ifAlive(c.process, func() (string, error) { return c.Client.GenerateAPIKey(ctx, sessionID, userID) })
 }
 
-func (m mortal) Version(ctx context.Context) (string, error) {
-	if err := m.process.alive(); err != nil {
-		return "", err
-	}
-	return m.Client.Version(ctx)
+func (c mortalClient) ChangePassword(ctx context.Context, sessionID, oldPassword, newPassword string) error {
+	_, err := ifAlive(c.process, func() (any, error) { return nil, c.Client.ChangePassword(ctx, sessionID, oldPassword, newPassword) })
+	return err
 }
 
-func (m mortal) ChangePassword(ctx context.Context, sessionID, oldPassword, newPassword string) error {
-	if err := m.process.alive(); err != nil {
-		return err
-	}
-	return m.Client.ChangePassword(ctx, sessionID, oldPassword, newPassword)
+func (c mortalClient) Version(ctx context.Context) (string, error) {
+	return ifAlive(c.process, func() (string, error) { return c.Client.Version(ctx) })
 }
 
-// restart is the end of this process and the begin of the next.
-func (m *testMount) restart() {
-	m.t.Helper()
-	m.process.kill()
-	m.backend = m.serve()
-}
-
-// fakeVault is what a Vault tells the plugin. It is Community: it takes no
-// rotation jobs, unless managing.
+// fakeVault is Vault's side of the plugin. It is Vault Community unless managing, and
+// then takes rotation jobs like Vault Enterprise.
 type fakeVault struct {
 	*logical.StaticSystemView
 
 	mu       sync.Mutex
 	tainted  bool
 	managing bool
-	job      *rotation.RotationJobConfigureRequest // the one that is registered
+	job      *rotation.RotationJobConfigureRequest // the registered one
 }
-
-func newFakeVault() *fakeVault { return &fakeVault{StaticSystemView: logical.TestSystemView()} }
 
 func (v *fakeVault) taint(tainted bool) {
 	v.mu.Lock()
@@ -213,20 +183,20 @@ func (v *fakeVault) registered() *rotation.RotationJobConfigureRequest {
 	return v.job
 }
 
-// frozenClock stands still until it is moved. Its timers are the machine's.
+// startTime is when a frozen clock stands at first.
+var startTime = time.Date(2030, time.January, 2, 3, 4, 0, 0, time.UTC)
+
+// frozenClock stands still until a test advances it. Its timers are real.
 type frozenClock struct {
 	backend.SystemClock
 	mu  sync.Mutex
 	now time.Time
 }
 
-// begin is when tests with a frozen clock begin.
-var begin = time.Date(2030, time.January, 2, 3, 4, 0, 0, time.UTC)
-
-// freeze restarts the mount with a clock of its own.
-func (m *testMount) freeze() *frozenClock {
+// freezeClock restarts the mount with a clock of its own.
+func (m *testMount) freezeClock() *frozenClock {
 	m.t.Helper()
-	clock := &frozenClock{now: begin}
+	clock := &frozenClock{now: startTime}
 	m.plugin.Clock = clock
 	m.restart()
 	return clock
