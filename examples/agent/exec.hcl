@@ -1,5 +1,5 @@
-# The key in an environment variable, for an application that is started by Agent
-# and restarted with each new key. No file is written.
+# Agent starts the application with the key in an environment variable, and restarts
+# it with each new key. No file is written.
 #
 #   vault agent -config=exec.hcl
 
@@ -19,7 +19,7 @@ auto_auth {
 }
 
 template_config {
-  # While Vault or ECGrid is down Agent keeps trying, and the application runs on.
+  # While Vault or ECGrid is down, Agent keeps trying and the application keeps running.
   exit_on_retry_failure = false
 }
 

@@ -1,4 +1,4 @@
-# Sees who could have what, and how rotations go; sees no key, changes nothing.
+# Auditors see the configuration and the state of rotations. They cannot read a key or change anything.
 
 path "ecgrid/config" {
   capabilities = ["read"] # secrets are never returned

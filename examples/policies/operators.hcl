@@ -1,7 +1,7 @@
-# Runs the engine, and never sees a key.
+# Operators configure the engine and rotate keys. They cannot read a key.
 #
-# Whoever may write config decides which server and which CA are trusted, and whoever
-# may write roles decides whose key a team gets: give this to few.
+# Give this policy to few people. A write of config decides which server and which CA are
+# trusted. A write of a role decides which user's key a team gets.
 
 path "ecgrid/config" {
   capabilities = ["create", "update", "patch", "read", "delete"]
@@ -39,8 +39,8 @@ path "ecgrid/info" {
   capabilities = ["read"]
 }
 
-# Also against a second policy with the same wildcards. It does not hold against one
-# that names a single path, such as team-5001: nobody should have both.
+# This also denies what a second policy with the same wildcards allows. It does not override
+# a policy that names a single path, such as team-5001. Nobody should have both.
 path "ecgrid/keys/*" {
   capabilities = ["deny"]
 }

@@ -1,5 +1,5 @@
-# One team, one ECGrid user.
-# Leases are renewed with the "default" policy, which every token has.
+# One team reads the key of one ECGrid user. To renew leases, the team needs only Vault's
+# "default" policy.
 
 path "ecgrid/keys/5001" {
   capabilities = ["read"]

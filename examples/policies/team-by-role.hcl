@@ -1,5 +1,5 @@
-# A team by its role: operators choose the ECGrid user and the lease in
-# ecgrid/roles/gateway, and may change both without touching this policy.
+# A team reads a role. Operators set the ECGrid user and the lease time in
+# ecgrid/roles/gateway, and can change both without changing this policy.
 
 path "ecgrid/creds/gateway" {
   capabilities = ["read"]

@@ -1,11 +1,11 @@
-# Everything else of config. A write is a patch: what is not in the file stays as it is.
+# The other fields of config. Fields that are not in the file keep their value.
 resource "vault_generic_endpoint" "config" {
   depends_on = [vault_generic_endpoint.login]
 
   path                 = "${vault_mount.ecgrid.path}/config"
   data_json            = file("${path.module}/config.json")
   ignore_absent_fields = true # config has more fields than the file
-  disable_delete       = true # the login above is the one that deletes config
+  disable_delete       = true # destroying the login deletes config
 }
 
 # One file for each role.

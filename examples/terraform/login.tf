@@ -1,5 +1,5 @@
-# The login: sent when this is created and when login_version is raised, never in
-# between. Nothing of it is in Terraform's state, so rotate-root is no drift.
+# The login is sent only when this resource is created and when login_version is raised.
+# It is not in Terraform's state, so rotate-root causes no drift.
 resource "vault_generic_endpoint" "login" {
   path = "${vault_mount.ecgrid.path}/config"
 

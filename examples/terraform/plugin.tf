@@ -1,4 +1,4 @@
-# The binary has to be in the plugin_directory of every Vault server before this runs.
+# Copy the binary to the plugin_directory of every Vault node first.
 resource "vault_plugin" "ecgrid" {
   type    = "secret"
   name    = "vault-plugin-ecgrid"
@@ -6,7 +6,7 @@ resource "vault_plugin" "ecgrid" {
   version = var.plugin_version
   sha256  = var.plugin_sha256
 
-  # An upgrade registers the new version before it lets go of the old one.
+  # An upgrade registers the new version before it removes the old one.
   lifecycle {
     create_before_destroy = true
   }
@@ -18,7 +18,7 @@ resource "vault_mount" "ecgrid" {
   plugin_version = vault_plugin.ecgrid.version
   description    = "ECGrid API keys"
 
-  # A destroyed mount takes login and leases with it. Keep it unless you mean it.
+  # Destroying the mount deletes its login and its leases.
   lifecycle {
     prevent_destroy = true
   }

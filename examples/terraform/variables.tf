@@ -1,5 +1,5 @@
 variable "plugin_version" {
-  description = "Version of the release, as the binary reports it."
+  description = "Version that the binary reports."
   type        = string
   default     = "v0.1.0"
 }
@@ -22,25 +22,25 @@ variable "ecgrid_url" {
 }
 
 variable "ecgrid_ca_cert" {
-  description = "PEM to trust for it instead of the system's; empty: the system's."
+  description = "PEM certificates to trust for the endpoint. If empty, those of the system."
   type        = string
   default     = ""
 }
 
 variable "ecgrid_username" {
-  description = "LoginName of the ECGrid user that Vault alone uses."
+  description = "LoginName of the ECGrid user. Only Vault should use it."
   type        = string
 }
 
 variable "ecgrid_password" {
-  description = "Its password: only for the first apply, and when login_version is raised."
+  description = "Password of the ECGrid user. Needed only for the first apply and when login_version is raised."
   type        = string
   default     = ""
-  ephemeral   = true # in neither state nor plan
+  ephemeral   = true # not in the state or the plan
 }
 
 variable "login_version" {
-  description = "Raise it to send url and login again, after the password was set anew in ECGrid."
+  description = "Raise this number to send url and login again, after a new password was set in ECGrid."
   type        = number
   default     = 1
 }
