@@ -33,7 +33,7 @@ var rotationFaults = map[string]struct {
 	"cut before":                 {simulator.Fault{Answer: simulator.AnswerReset}, http.StatusConflict, http.StatusConflict},
 	"no answer":                  {simulator.Fault{Answer: simulator.AnswerSilent}, http.StatusConflict, http.StatusConflict},
 	"applied late":               {simulator.Fault{Answer: simulator.AnswerReset, ApplyLate: 3 * time.Second}, http.StatusConflict, http.StatusConflict},
-	"applied late, judged early": {simulator.Fault{Answer: simulator.AnswerReset, ApplyLate: 3 * time.Second, JudgeEarly: true}, http.StatusConflict, http.StatusConflict},
+	"applied late, checked early": {simulator.Fault{Answer: simulator.AnswerReset, ApplyLate: 3 * time.Second, CheckEarly: true}, http.StatusConflict, http.StatusConflict},
 	"HTML":                       {simulator.Fault{Answer: simulator.AnswerHTML, Echo: true}, http.StatusConflict, http.StatusConflict},
 	"empty body":                 {simulator.Fault{Answer: simulator.AnswerEmpty}, http.StatusConflict, http.StatusConflict},
 	"50 MB":                      {simulator.Fault{Answer: simulator.AnswerHuge}, http.StatusConflict, http.StatusConflict},

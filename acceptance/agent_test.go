@@ -13,141 +13,168 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-ecgrid/acceptance/vaulttest"
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
-// agentTTL is short, since an Agent notices a replaced key when it renews.
+// agentTTL is short because an Agent notices a replaced key when it renews the lease.
 const agentTTL = "5s"
 
-// TestAgentFile runs examples/agent/file.hcl: the key in a file, and a reload
-// command.
+// fileAgent is an Agent that runs examples/agent/file.hcl: it writes the key of user
+// 5001 to a file and then runs a reload command.
+type fileAgent struct {
+	*agent
+	file    string
+	reloads func() string // one line for each run of the reload command
+}
+
+// newFileAgent replaces systemctl, the example's reload command, with a shell script.
+func newFileAgent(t *testing.T, m *mount, systemctl string) fileAgent {
+	t.Helper()
+	a := newAgent(t, m, "file.hcl")
+	f := fileAgent{agent: a, file: filepath.Join(a.dir, "ecgrid.key")}
+	a.replace("/run/edi-gateway/ecgrid.key", f.file)
+	f.reloads = a.command("systemctl", systemctl)
+	return f
+}
+
+const reloadWorks = `printf '%s\n' "$*" >>`
+
+func (f fileAgent) content() string { return string(readAll(f.file)) }
+
+func (f fileAgent) awaitKey(after string) {
+	f.Helper()
+	eventually(f.T, 40*time.Second, "the current key is in the file after "+after, func() bool {
+		return f.content() == f.m.key(simulator.UserID5001)
+	})
+}
+
+func (f fileAgent) reloaded(n int) bool {
+	return strings.Count(f.reloads(), "reload edi-gateway\n") == n
+}
+
+func (f fileAgent) awaitReloads(n int) {
+	f.Helper()
+	eventually(f.T, 10*time.Second, fmt.Sprintf("%d reloads", n), func() bool { return f.reloaded(n) })
+}
+
+func (f fileAgent) rotateKey() {
+	f.Helper()
+	f.m.ok(f.T, http.MethodPost, f.m.at("rotate-key", simulator.UserID5001), nil)
+}
+
+// keepsFile checks that the file does not change while something is down.
+func (f fileAgent) keepsFile(down string, wait func()) {
+	f.Helper()
+	before, reloads := f.content(), f.reloads()
+	wait()
+	if f.content() != before || f.reloads() != reloads {
+		f.Errorf("%s: the file has changed", down)
+	}
+}
+
 func TestAgentFile(t *testing.T) {
 	t.Parallel()
 	m := exampleMount(t, fields{"ttl": agentTTL, "request_timeout": "1s"})
-	a := newAgent(t, m, "file.hcl")
-	file := filepath.Join(a.dir, "ecgrid.key")
-	a.replace("/run/edi-gateway/ecgrid.key", file)
-	reloads := a.command("systemctl", `printf '%s\n' "$*" >>`)
-	a.start()
-
-	rendered := func() string { return string(readAll(file)) }
-	current := func() bool { return rendered() == m.key(simulator.UserID5001) }
-	eventually(t, 20*time.Second, "the key is rendered", current)
-	if info, err := os.Stat(file); err != nil || info.Mode() != 0o600 {
+	f := newFileAgent(t, m, reloadWorks)
+	f.start()
+	f.awaitKey("the start")
+	if info, err := os.Stat(f.file); err != nil || info.Mode() != 0o600 {
 		t.Errorf("the file's mode is %v (%v), want 0600", info.Mode(), err)
 	}
-	reloaded := func(n int) func() bool {
-		return func() bool { return strings.Count(reloads(), "reload edi-gateway\n") == n }
+	f.awaitReloads(1)
+	if !restAccepts(t, m.ecgrid, f.content()) {
+		t.Error("ECGrid does not accept the key in the file")
 	}
-	eventually(t, 10*time.Second, "one reload", reloaded(1))
-	if !opensREST(t, m.ecgrid, rendered()) {
-		t.Error("the rendered key does not open ECGrid")
-	}
+	f.rotateKey()
+	f.awaitKey("a rotation")
+	f.awaitReloads(2)
 
-	m.ok(t, http.MethodPost, m.at("rotate-key", simulator.UserID5001), nil)
-	eventually(t, 20*time.Second, "the key of after the rotation is rendered", current)
-	eventually(t, 10*time.Second, "a second reload", reloaded(2))
-
-	held := rendered()
-	kept := func(while string) {
-		t.Helper()
-		if rendered() != held || !reloaded(2)() {
-			t.Errorf("%s: the file has changed", while)
-		}
-	}
 	clear := m.Inject(simulator.Fault{Answer: simulator.AnswerReset})
-	a.renews(2)
-	kept("ECGrid cuts every connection")
+	f.keepsFile("ECGrid cuts every connection", func() { f.awaitRenewals(2) })
 	clear()
-	// So slow that the short lease ends: Agent can neither renew nor read.
+	// The delay outlasts the short lease: the Agent can neither renew nor read.
 	clear = m.Inject(simulator.Fault{Delay: time.Minute})
-	calls := m.Count("")
-	eventually(t, 40*time.Second, "Agent has tried", func() bool { return m.Count("") >= calls+4 })
-	kept("ECGrid does not answer")
+	f.keepsFile("ECGrid does not answer", func() {
+		calls := m.Count("")
+		eventually(t, 40*time.Second, "the Agent has tried", func() bool { return m.Count("") >= calls+4 })
+	})
 	clear()
-	m.configure(t, nil) // ends a pause of logins, if one has begun
-	m.ok(t, http.MethodPost, m.at("rotate-key", simulator.UserID5001), nil)
-	eventually(t, 20*time.Second, "the key of after the outage is rendered", current)
-	eventually(t, 10*time.Second, "a third reload", reloaded(3))
-
-	// Replaced behind Vault's back, while Vault cannot see it: noticed afterwards.
-	clear = m.Inject(simulator.Fault{Answer: simulator.AnswerStatus})
-	held = rendered()
-	m.ReplaceKey(simulator.UserID5001)
-	a.renews(1)
-	if rendered() != held {
-		t.Error("while ECGrid is down the file has changed")
-	}
-	clear()
-	eventually(t, 20*time.Second, "the key that was replaced in the outage is rendered", current)
-
-	// Vault itself away.
-	held = rendered()
-	said := func() int { return bytes.Count(readAll(a.log()), []byte("503")) }
-	before := said()
-	m.run(t, "operator", "seal")
-	eventually(t, 40*time.Second, "Agent has met the sealed Vault", func() bool { return said() >= before+2 })
-	if rendered() != held {
-		t.Error("while Vault is sealed the file has changed")
-	}
-	if err := m.unseal(); err != nil {
-		t.Fatal(err)
-	}
-	m.ReplaceKey(simulator.UserID5001)
-	eventually(t, 40*time.Second, "after Vault was sealed a new key is rendered", current)
-	a.upAndQuiet()
+	m.configure(t, nil) // ends a pause before the next Login
+	f.rotateKey()
+	f.awaitKey("an outage and a rotation")
+	f.awaitReloads(3)
+	f.noticesReplacementInOutage()
+	f.outlivesSeal()
+	f.checkRunning()
 }
 
-// TestAgentReloadFails: the file is there all the same, Agent stays, and does not
-// run in circles.
+// noticesReplacementInOutage replaces the key at ECGrid while Vault cannot see it.
+func (f fileAgent) noticesReplacementInOutage() {
+	f.Helper()
+	clear := f.m.Inject(simulator.Fault{Answer: simulator.AnswerStatus})
+	f.keepsFile("ECGrid is down", func() {
+		f.m.ReplaceKey(simulator.UserID5001)
+		f.awaitRenewals(1)
+	})
+	clear()
+	f.awaitKey("a replacement during an outage")
+}
+
+func (f fileAgent) outlivesSeal() {
+	f.Helper()
+	refusals := func() int { return bytes.Count(readAll(f.log()), []byte("503")) }
+	f.keepsFile("Vault is sealed", func() {
+		before := refusals()
+		f.m.run(f.T, "operator", "seal")
+		eventually(f.T, 40*time.Second, "the Agent has called the sealed Vault", func() bool { return refusals() >= before+2 })
+	})
+	if err := f.m.unseal(); err != nil {
+		f.Fatal(err)
+	}
+	f.m.ReplaceKey(simulator.UserID5001)
+	f.awaitKey("a seal and a replacement")
+}
+
+// The file is written, and the Agent goes on without repeated reloads.
 func TestAgentReloadFails(t *testing.T) {
 	t.Parallel()
 	m := exampleMount(t, fields{"ttl": agentTTL})
-	a := newAgent(t, m, "file.hcl")
-	file := filepath.Join(a.dir, "ecgrid.key")
-	a.replace("/run/edi-gateway/ecgrid.key", file)
-	reloads := a.command("systemctl", `trap 'exit 1' EXIT; printf '%s\n' "$*" >>`)
-	a.start()
-	current := func() bool { return string(readAll(file)) == m.key(simulator.UserID5001) }
-	eventually(t, 20*time.Second, "the key is rendered", current)
-	a.renews(2)
-	m.ok(t, http.MethodPost, m.at("rotate-key", simulator.UserID5001), nil)
-	eventually(t, 20*time.Second, "the key of after the rotation is rendered", current)
-	a.renews(1)
-	if n := strings.Count(reloads(), "\n"); n != 2 {
+	f := newFileAgent(t, m, `trap 'exit 1' EXIT; `+reloadWorks)
+	f.start()
+	f.awaitKey("the start")
+	f.awaitRenewals(2)
+	f.rotateKey()
+	f.awaitKey("a rotation")
+	f.awaitRenewals(1)
+	if n := strings.Count(f.reloads(), "\n"); n != 2 {
 		t.Errorf("%d reloads for two keys", n)
 	}
 	if n := m.Count(keyOp); n > 40 {
 		t.Errorf("%d calls to ECGrid for two keys and three renewals", n)
 	}
-	a.upAndQuiet()
+	f.checkRunning()
 }
 
-// TestAgentStartsWhileECGridIsDown: it waits, and needs no help.
 func TestAgentStartsWhileECGridIsDown(t *testing.T) {
 	t.Parallel()
 	m := exampleMount(t, fields{"ttl": agentTTL, "request_timeout": "1s"})
-	a := newAgent(t, m, "file.hcl")
-	file := filepath.Join(a.dir, "ecgrid.key")
-	a.replace("/run/edi-gateway/ecgrid.key", file)
-	reloads := a.command("systemctl", `printf '%s\n' "$*" >>`)
+	f := newFileAgent(t, m, reloadWorks)
 	clear := m.Inject(simulator.Fault{Answer: simulator.AnswerStatus})
 	before := m.Count("")
-	a.start()
-	eventually(t, 20*time.Second, "Agent has tried twice", func() bool { return m.Count("") >= before+2 })
-	if _, err := os.Stat(file); err == nil {
-		t.Error("a file was rendered without a key")
+	f.start()
+	eventually(t, 20*time.Second, "the Agent has tried twice", func() bool { return m.Count("") >= before+2 })
+	if _, err := os.Stat(f.file); err == nil {
+		t.Error("a file was written without a key")
 	}
 	clear()
-	eventually(t, 30*time.Second, "the key is rendered", func() bool {
-		return string(readAll(file)) == m.key(simulator.UserID5001)
-	})
-	eventually(t, 10*time.Second, "the application is told", func() bool { return reloads() != "" })
-	a.upAndQuiet()
+	f.awaitKey("the outage")
+	eventually(t, 10*time.Second, "the application is reloaded", func() bool { return f.reloads() != "" })
+	f.checkRunning()
 }
 
-// TestAgentExec runs examples/agent/exec.hcl: the key in the environment of a
-// child that Agent restarts.
+// TestAgentExec runs examples/agent/exec.hcl: the Agent starts the application with the
+// key in its environment, and restarts it for a new key.
 func TestAgentExec(t *testing.T) {
 	t.Parallel()
 	m := exampleMount(t, fields{"ttl": agentTTL})
@@ -157,7 +184,7 @@ func TestAgentExec(t *testing.T) {
 	a.replace("/usr/local/bin/edi-gateway", filepath.Join(a.dir, "bin", "edi-gateway"))
 	a.start()
 
-	// started waits for the n-th child, with the user's key, and gives its pid.
+	// started waits until the application was started n times and has the current key.
 	started := func(n int, what string) (pid int) {
 		t.Helper()
 		eventually(t, 20*time.Second, what, func() bool {
@@ -169,36 +196,36 @@ func TestAgentExec(t *testing.T) {
 		return pid
 	}
 	first := started(1, "the application is started with the key")
-	a.renews(2)
-	if !alive(first) {
+	a.awaitRenewals(2)
+	if !vaulttest.Alive(first) {
 		t.Error("the application was restarted without a new key")
 	}
 	m.ok(t, http.MethodPost, m.at("rotate-key", simulator.UserID5001), nil)
-	second := started(2, "the application is restarted with the key of after the rotation")
-	if first == second || alive(first) {
+	second := started(2, "the application is restarted with the new key")
+	if first == second || vaulttest.Alive(first) {
 		t.Errorf("the application with the old key (pid %d) still runs beside %d", first, second)
 	}
 	clear := m.Inject(simulator.Fault{Answer: simulator.AnswerReset})
-	a.renews(2)
-	if !alive(second) {
+	a.awaitRenewals(2)
+	if !vaulttest.Alive(second) {
 		t.Error("the application was ended because ECGrid is down")
 	}
 	clear()
-	a.upAndQuiet()
+	a.checkRunning()
 
-	signal(second, syscall.SIGUSR1)
-	eventually(t, 20*time.Second, "Agent ends with the application", func() bool { return !a.up() })
-	if code := a.cmd.ProcessState.ExitCode(); code != 7 {
-		t.Errorf("Agent's exit code is %d, the application's was 7", code)
+	vaulttest.Signal(second, syscall.SIGUSR1)
+	eventually(t, 20*time.Second, "the Agent ends with the application", func() bool { return !a.process.Running() })
+	if code := a.process.ExitCode(); code != 7 {
+		t.Errorf("the Agent's exit code is %d, the application's was 7", code)
 	}
 	a.start()
 	third := started(3, "the application is started again")
-	a.stop()
-	eventually(t, 10*time.Second, "the application ends with Agent", func() bool { return !alive(third) })
+	a.process.Stop()
+	eventually(t, 10*time.Second, "the application ends with the Agent", func() bool { return !vaulttest.Alive(third) })
 }
 
-// exampleMount is a configured mount at ecgrid/, which is what all examples call
-// it, on a Vault of its own.
+// exampleMount is a configured mount at ecgrid/, the path in all examples, on a Vault of
+// its own.
 func exampleMount(t *testing.T, settings fields) *mount {
 	t.Helper()
 	m := exampleVault(t)
@@ -206,10 +233,10 @@ func exampleMount(t *testing.T, settings fields) *mount {
 	return m
 }
 
-// exampleVault is the same without a config.
+// exampleVault is exampleMount without a config.
 func exampleVault(t *testing.T) *mount {
 	t.Helper()
-	v := own(t, inmem)
+	v := ownVault(t, inmem)
 	m := &mount{vault: v, ecgrid: newECGrid(t), path: "ecgrid"}
 	v.ok(t, http.MethodPost, path("sys/mounts", m.path), fields{"type": pluginName})
 	return m
@@ -224,23 +251,24 @@ func exampleFile(t *testing.T, name string) string {
 	return string(raw)
 }
 
-// agent is the real vault agent, with a config of examples/agent.
+// agent is the real vault agent with a configuration from examples/agent.
 type agent struct {
 	*testing.T
-	m      *mount
-	dir    string
-	config string
-
-	cmd    *exec.Cmd
-	exited chan struct{}
+	m       *mount
+	dir     string
+	config  string
+	process *vaulttest.Process
 }
 
-// newAgent gives it a login by the very commands of the README, and replaces what
-// the example has to invent.
+// newAgent runs the commands of the example's README, which create the Agent's login,
+// and replaces the example's placeholders.
 func newAgent(t *testing.T, m *mount, example string) *agent {
 	t.Helper()
 	a := &agent{T: t, m: m, dir: agentDir(t), config: exampleFile(t, "agent/"+example)}
 	if err := os.Mkdir(filepath.Join(a.dir, "bin"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(suite.vaultBin, filepath.Join(a.dir, "bin", "vault")); err != nil {
 		t.Fatal(err)
 	}
 	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindStringSubmatch(exampleFile(t, "agent/README.md"))
@@ -251,9 +279,6 @@ func newAgent(t *testing.T, m *mount, example string) *agent {
 	cmd := exec.Command("sh", "-euc", setUp)
 	cmd.Dir = a.dir
 	cmd.Env = append(a.env(), "VAULT_TOKEN="+m.client.token)
-	if err := os.Symlink(suite.vaultBin, filepath.Join(a.dir, "bin", "vault")); err != nil {
-		t.Fatal(err)
-	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("the commands of examples/agent/README.md: %v\n%s", err, out)
 	}
@@ -263,7 +288,7 @@ func newAgent(t *testing.T, m *mount, example string) *agent {
 	return a
 }
 
-// replace fails where the example no longer has what is to be replaced.
+// replace fails the test if the text is not in the example exactly once.
 func (a *agent) replace(old, with string) {
 	a.Helper()
 	if strings.Count(a.config, old) != 1 {
@@ -272,8 +297,8 @@ func (a *agent) replace(old, with string) {
 	a.config = strings.Replace(a.config, old, with, 1)
 }
 
-// agentDir is removed as soon as the commands that Agent ran have written their
-// last: they outlive it by a moment.
+// agentDir is removed by polling: the commands that the Agent ran may outlive it by a
+// moment and write to it.
 func agentDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ecgrid-agent")
@@ -286,8 +311,8 @@ func agentDir(t *testing.T) string {
 	return dir
 }
 
-// command puts a script on the Agent's PATH that writes a line each time it is
-// run, and gives what was written.
+// command puts a script on the Agent's PATH. Each run appends a line to a file, and the
+// function returns that file's content.
 func (a *agent) command(name, writes string, then ...string) func() string {
 	a.Helper()
 	written := filepath.Join(a.dir, name+".out")
@@ -300,7 +325,7 @@ func (a *agent) command(name, writes string, then ...string) func() string {
 
 func (a *agent) env() []string {
 	env := []string{"VAULT_ADDR=" + a.m.addr, "VAULT_CACERT=" + a.m.caPath()}
-	for _, e := range cleanEnv(a.dir) {
+	for _, e := range vaulttest.Environment(a.dir) {
 		if found, is := strings.CutPrefix(e, "PATH="); is {
 			e = "PATH=" + filepath.Join(a.dir, "bin") + string(os.PathListSeparator) + found
 		}
@@ -314,54 +339,28 @@ func (a *agent) log() string { return filepath.Join(a.dir, "agent.log") }
 func (a *agent) start() {
 	a.Helper()
 	config := writeFile(a.T, a.dir, "agent.hcl", a.config)
-	output, err := os.Create(a.log())
-	if err != nil {
+	cmd := exec.Command(suite.vaultBin, "agent", "-config="+config, "-log-level=debug")
+	cmd.Dir, cmd.Env = a.dir, a.env()
+	var err error
+	if a.process, err = vaulttest.Start(cmd, a.log()); err != nil {
 		a.Fatal(err)
 	}
-	defer output.Close()
-	a.cmd = exec.Command(suite.vaultBin, "agent", "-config="+config, "-log-level=debug")
-	a.cmd.Dir, a.cmd.Env = a.dir, a.env()
-	a.cmd.Stdout, a.cmd.Stderr = output, output
-	if err := a.cmd.Start(); err != nil {
-		a.Fatal(err)
-	}
-	release, err := guard(a.cmd.Process.Pid)
-	if err != nil {
-		_ = a.cmd.Process.Kill()
-		a.Fatal(err)
-	}
-	a.exited = make(chan struct{})
-	go func() {
-		_ = a.cmd.Wait()
-		release()
-		close(a.exited)
-	}()
 	a.Cleanup(func() {
-		a.stop()
+		a.process.Stop()
 		if a.Failed() {
-			a.Logf("Agent's log ends:\n%s", tail(a.log()))
+			a.Logf("the Agent's log ends:\n%s", tail(a.log()))
 		}
 	})
 }
 
-func (a *agent) stop() {
-	_ = a.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-a.exited:
-	case <-time.After(20 * time.Second):
-		_ = a.cmd.Process.Kill()
-		<-a.exited
-	}
-}
-
-// renews waits until Vault has renewed leases of keys n times more.
-func (a *agent) renews(n int) {
+// awaitRenewals waits until Vault has renewed n more leases.
+func (a *agent) awaitRenewals(n int) {
 	a.Helper()
 	before := a.m.renewals()
 	eventually(a.T, 40*time.Second, fmt.Sprintf("%d renewals", n), func() bool { return a.m.renewals() >= before+n })
 }
 
-// renewals are those that Vault has granted.
+// renewals counts those that Vault has granted.
 func (v *vault) renewals() (n int) {
 	for line := range bytes.Lines(readAll(v.auditPath())) {
 		has := func(text string) bool { return bytes.Contains(line, []byte(text)) }
@@ -372,22 +371,13 @@ func (v *vault) renewals() (n int) {
 	return n
 }
 
-func (a *agent) up() bool {
-	select {
-	case <-a.exited:
-		return false
-	default:
-		return true
-	}
-}
-
-// upAndQuiet: it still runs, and has not told the key to its log.
-func (a *agent) upAndQuiet() {
+// checkRunning fails the test if the Agent has ended or has logged a secret.
+func (a *agent) checkRunning() {
 	a.Helper()
-	if !a.up() {
-		a.Error("Agent has ended")
+	if !a.process.Running() {
+		a.Error("the Agent has ended")
 	}
-	if where := search(readAll(a.log()), a.m.secrets()); where != "" {
-		a.Error("a secret is in Agent's log:", where)
+	if found := search(readAll(a.log()), a.m.secrets()); found != "" {
+		a.Error("a secret is in the Agent's log:", found)
 	}
 }

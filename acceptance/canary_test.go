@@ -11,61 +11,49 @@ import (
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
-// TestNoSecretIsWritten does everything an engine can do, well and badly, with
-// trace logs and an audit device on, and then searches all that was written.
-// (Every other test's Vault is searched too, when the last test is through.)
+// TestNoSecretIsWritten sends every request, successful and failing ones, with trace logs
+// and an audit device on. Then it searches all that was written. (After the last test,
+// tearDown searches every other test's Vault too.)
 func TestNoSecretIsWritten(t *testing.T) {
 	t.Parallel()
-	v := own(t, inmem)
-	rawAudit := v.auditRaw(t)
-	m := mounted(t, v)
-	wrong := m.invent("Wrong-P4ssword-nobody-has")
-	wrongKey := m.invent("wrong-key-00000000-nobody-has")
-
-	// Refused on the way in.
-	m.attempt(t, "config", m.withLogin("password", wrong))
-	m.attempt(t, "config", m.withLogin("passwort", wrong))
-	m.attempt(t, "config", m.withLogin("ca_cert", wrong))
-	m.attempt(t, "config", m.withLogin("api_key", wrongKey))
-	m.attempt(t, "config", fields{"url": m.SOAP, "api_key": wrongKey, "ca_cert": string(m.CACert)})
-	m.attempt(t, "config", m.withLogin("url", "https://user:"+wrong+"@127.0.0.1:1/x.asmx?password="+wrong))
-	m.attempt(t, "config", m.withLogin("url", "https://127.0.0.1:1/"))
-	v.cli("write", m.at("config"), "url="+m.SOAP, "username=x", "password="+wrong)
-	v.cli("write", m.at("config"), "password="+wrong, "api_key="+wrongKey)
+	v := ownVault(t, inmem)
+	rawAudit := v.enableRawAudit(t)
+	m := newMount(t, v)
+	m.tryWrongConfigs(t)
 
 	m.configure(t, fields{"request_timeout": "1s", "session_idle_timeout": "1s"})
-	held := m.everyRequest(t)
-	m.sufferEverything(t)
+	leases := m.sendEveryRequest(t)
+	m.sendWithEveryFault(t)
 
-	// With the login itself in trouble.
+	// The password is wrong.
 	m.KillSessions(0)
-	m.SetPassword(simulator.AdminUserID, m.invent("Replaced-behind-our-b4ck&<>\"'"))
-	m.everyRequest(t)
+	m.SetPassword(simulator.AdminUserID, m.newSecret("Replaced-behind-our-b4ck&<>\"'"))
+	m.sendEveryRequest(t)
 	m.configure(t, nil)
 	m.ReplaceKey(simulator.UserID5001)
-	for _, leaseID := range held {
+	for _, leaseID := range leases {
 		v.cli("lease", "renew", leaseID)
 		v.cli("lease", "revoke", "-sync", leaseID)
 	}
 
-	// With an API key in the login's place, good and then dead.
+	// The login is an API key, first a valid one and then a dead one.
 	key := m.key(simulator.AdminUserID)
 	m.ok(t, http.MethodPost, m.at("config"), fields{"api_key": key})
-	m.everyRequest(t)
-	m.sufferEverything(t)
+	m.sendEveryRequest(t)
+	m.sendWithEveryFault(t)
 	m.ReplaceKey(simulator.AdminUserID)
-	m.everyRequest(t)
+	m.sendEveryRequest(t)
 
-	// The ends: process, seal, mount.
+	// The process ends, Vault is sealed, the mount is disabled.
 	m.configure(t, nil)
-	m.works(t)
+	m.awaitRead(t)
 	v.run(t, "plugin", "reload", "-plugin="+pluginName)
-	m.works(t)
+	m.awaitRead(t)
 	v.run(t, "operator", "seal")
 	if err := v.unseal(); err != nil {
 		t.Fatal(err)
 	}
-	m.works(t)
+	m.awaitRead(t)
 	m.disable(t)
 	v.stop()
 
@@ -73,22 +61,42 @@ func TestNoSecretIsWritten(t *testing.T) {
 	for _, leak := range v.leaks(secrets) {
 		t.Error("a secret is in", leak)
 	}
-	searchesForReal(t, v, m, rawAudit, secrets)
+	checkSearchWorks(t, v, m, rawAudit, secrets)
 }
 
-// searchesForReal is the positive control: there is something to search in, and
-// a secret that is there is found.
-func searchesForReal(t *testing.T, v *vault, m *mount, rawAudit string, secrets []string) {
+// tryWrongConfigs writes configs that are refused for different reasons.
+func (m *mount) tryWrongConfigs(t *testing.T) {
+	t.Helper()
+	wrong := m.newSecret("Wrong-P4ssword-nobody-has")
+	wrongKey := m.newSecret("wrong-key-00000000-nobody-has")
+	for _, config := range []fields{
+		m.loginConfigWith("password", wrong),
+		m.loginConfigWith("passwort", wrong),
+		m.loginConfigWith("ca_cert", wrong),
+		m.loginConfigWith("api_key", wrongKey),
+		{"url": m.SOAP, "api_key": wrongKey, "ca_cert": string(m.CACert)},
+		m.loginConfigWith("url", "https://user:"+wrong+"@127.0.0.1:1/x.asmx?password="+wrong),
+		m.loginConfigWith("url", "https://127.0.0.1:1/"),
+	} {
+		m.tryWrite(t, "config", config)
+	}
+	m.cli("write", m.at("config"), "url="+m.SOAP, "username=x", "password="+wrong)
+	m.cli("write", m.at("config"), "password="+wrong, "api_key="+wrongKey)
+}
+
+// checkSearchWorks is the positive control: there is text to search, and the search finds
+// a secret that was written.
+func checkSearchWorks(t *testing.T, v *vault, m *mount, rawAudit string, secrets []string) {
 	t.Helper()
 	log, audit := readAll(v.logPath()), readAll(v.auditPath())
 	for what, found := range map[string]bool{
-		"trace lines in the log":           bytes.Contains(log, []byte("[TRACE]")),
-		"the plugin's lines in the log":    bytes.Contains(log, []byte(pluginName)),
-		"requests in the audit log":        bytes.Contains(audit, []byte(m.at("keys/5001"))),
-		"refusals in the audit log":        bytes.Contains(audit, []byte(`"error"`)),
-		"answers of failed requests":       v.failures.Len() > 1000,
-		"secrets in an audit log left raw": search(readAll(rawAudit), secrets) != "",
-		"several kinds of secrets":         len(secrets) > 10,
+		"trace lines in the log":        bytes.Contains(log, []byte("[TRACE]")),
+		"the plugin's lines in the log": bytes.Contains(log, []byte(pluginName)),
+		"requests in the audit log":     bytes.Contains(audit, []byte(m.at("keys/5001"))),
+		"refusals in the audit log":     bytes.Contains(audit, []byte(`"error"`)),
+		"answers of failed requests":    v.failures.Len() > 1000,
+		"secrets in the raw audit log":  search(readAll(rawAudit), secrets) != "",
+		"several kinds of secrets":      len(secrets) > 10,
 	} {
 		if !found {
 			t.Errorf("the search proves nothing: there are no %s", what)
@@ -102,30 +110,31 @@ func searchesForReal(t *testing.T, v *vault, m *mount, rawAudit string, secrets 
 	}
 }
 
-// auditRaw adds an audit device that writes everything as it is.
-func (v *vault) auditRaw(t *testing.T) string {
+// enableRawAudit adds an audit device that writes secrets in clear text.
+func (v *vault) enableRawAudit(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(v.dir, "raw.log")
 	v.ok(t, http.MethodPut, "sys/audit/raw", fields{"type": "file", "options": fields{"file_path": file, "log_raw": "true"}})
 	return file
 }
 
-func (m *mount) withLogin(name string, value any) fields {
-	config := m.login()
+func (m *mount) loginConfigWith(name string, value any) fields {
+	config := m.loginConfig()
 	config[name] = value
 	return config
 }
 
-// attempt writes something that may well be refused.
-func (m *mount) attempt(t *testing.T, at string, body any) {
+// tryWrite ignores a refusal.
+func (m *mount) tryWrite(t *testing.T, at string, body any) {
 	t.Helper()
 	if _, err := m.do(http.MethodPost, m.at(at), body); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// everyRequest is one of each kind, whether it works or not; it gives the leases.
-func (m *mount) everyRequest(t *testing.T) (leases []string) {
+// sendEveryRequest sends one request of each kind, and ignores refusals. It returns the
+// lease IDs.
+func (m *mount) sendEveryRequest(t *testing.T) (leases []string) {
 	t.Helper()
 	requests := []struct{ method, path string }{
 		{http.MethodGet, "config"}, {"LIST", "keys"}, {http.MethodGet, "status"}, {http.MethodGet, "info"},
@@ -148,15 +157,15 @@ func (m *mount) everyRequest(t *testing.T) (leases []string) {
 		}
 	}
 	if out, code := m.cli("read", m.at("keys/5999")); code == 0 {
-		t.Errorf("a user that is not there was read: %s", strings.Fields(out)[0])
+		t.Errorf("a key of an unknown user was read: %s", strings.Fields(out)[0])
 	}
 	m.cli("read", m.at("keys/5002"))
 	return leases
 }
 
-// sufferEverything has ECGrid answer each operation in every bad way, with the
-// request, credential and all, repeated wherever there is room for text.
-func (m *mount) sufferEverything(t *testing.T) {
+// sendWithEveryFault makes ECGrid answer each operation in every bad way. Faults and pages
+// repeat the request with its credential.
+func (m *mount) sendWithEveryFault(t *testing.T) {
 	t.Helper()
 	var faults []simulator.Fault
 	for _, op := range []string{"Login", "UserGetAPIKey", "WhoAmI", "UserList", "Version", "Logout"} {
@@ -175,14 +184,14 @@ func (m *mount) sufferEverything(t *testing.T) {
 	faults = append(faults, simulator.Fault{Answer: simulator.AnswerRedirect, URL: m.SOAP + "?password=" + credential})
 	for _, f := range faults {
 		clear := m.Inject(f)
-		m.KillSessions(0) // so that a Login is part of it
+		m.KillSessions(0) // the next request needs a Login
 		for _, r := range []struct{ method, path string }{{http.MethodGet, "keys/5001"}, {"LIST", "keys"}, {http.MethodGet, "status"}} {
 			if _, err := m.do(r.method, m.at(r.path), nil); err != nil {
 				t.Fatal(fmt.Errorf("%s %s: %w", r.method, r.path, err))
 			}
 		}
 		clear()
-		// A write ends the pause that a refused Login has begun.
-		m.attempt(t, "config", fields{"verify_connection": false, "request_timeout": "1s"})
+		// A write ends the pause after a refused Login.
+		m.tryWrite(t, "config", fields{"verify_connection": false, "request_timeout": "1s"})
 	}
 }

@@ -1,8 +1,6 @@
 package acceptance
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net/http"
 	"strings"
@@ -11,14 +9,15 @@ import (
 	"time"
 
 	"vault-plugin-ecgrid/internal/simulator"
+	"vault-plugin-ecgrid/internal/testcert"
 )
 
-// ecgrid is one simulated ECGrid, over TLS with a CA of its own.
+// ecgrid is a simulated ECGrid with a CA of its own.
 type ecgrid struct {
 	*simulator.Server
 
 	mu   sync.Mutex
-	more []string // credentials that the simulator has never seen
+	more []string // credentials that only a test knows
 }
 
 func newECGrid(t *testing.T) *ecgrid {
@@ -35,8 +34,8 @@ func newECGrid(t *testing.T) *ecgrid {
 	return g
 }
 
-// invent makes a credential that only a test knows, and has it searched for too.
-func (g *ecgrid) invent(credential string) string {
+// newSecret adds a credential to those that the tests search for.
+func (g *ecgrid) newSecret(credential string) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.more = append(g.more, credential)
@@ -59,20 +58,18 @@ func (g *ecgrid) key(userID int32) string {
 	return u.APIKey
 }
 
-// trusting is a client that trusts this ECGrid and nothing else.
-func (g *ecgrid) trusting() *http.Client {
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(g.CACert)
+// httpClient trusts this ECGrid and nothing else.
+func (g *ecgrid) httpClient() *http.Client {
 	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
-		TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSClientConfig:   testcert.ClientConfig(g.CACert),
 		DisableKeepAlives: true,
 	}}
 }
 
 type fields = map[string]any
 
-// login is the config of the simulator's administrator.
-func (g *ecgrid) login() fields {
+// loginConfig is a config with the administrator's login.
+func (g *ecgrid) loginConfig() fields {
 	return fields{
 		"url":      g.SOAP,
 		"username": simulator.AdminLogin,
@@ -88,15 +85,10 @@ type mount struct {
 	path string
 }
 
-// mounted gives a mount without a config.
-func mounted(t *testing.T, v *vault) *mount {
+// newMount makes a mount without a config. It is disabled when the test ends.
+func newMount(t *testing.T, v *vault) *mount {
 	t.Helper()
-	return mountedOn(t, v, newECGrid(t))
-}
-
-func mountedOn(t *testing.T, v *vault, g *ecgrid) *mount {
-	t.Helper()
-	m := &mount{vault: v, ecgrid: g, path: fmt.Sprintf("ecgrid%d", v.mounts.Add(1))}
+	m := &mount{vault: v, ecgrid: newECGrid(t), path: fmt.Sprintf("ecgrid%d", v.mounts.Add(1))}
 	v.ok(t, http.MethodPost, path("sys/mounts", m.path), fields{"type": pluginName})
 	t.Cleanup(func() {
 		if v.running() {
@@ -106,24 +98,24 @@ func mountedOn(t *testing.T, v *vault, g *ecgrid) *mount {
 	return m
 }
 
-// configured gives a mount that is logged in as the administrator, with further
-// settings.
-func configured(t *testing.T, v *vault, settings fields) *mount {
+// configuredMount makes a mount with the administrator's login and further settings.
+func configuredMount(t *testing.T, v *vault, settings fields) *mount {
 	t.Helper()
-	m := mounted(t, v)
+	m := newMount(t, v)
 	m.configure(t, settings)
 	return m
 }
 
 func (m *mount) configure(t *testing.T, settings fields) {
 	t.Helper()
-	config := m.login()
+	config := m.loginConfig()
 	for name, value := range settings {
 		config[name] = value
 	}
 	m.ok(t, http.MethodPost, m.at("config"), config)
 }
 
+// disable may be called again: Vault answers the same.
 func (m *mount) disable(t *testing.T) {
 	t.Helper()
 	m.ok(t, http.MethodDelete, path("sys/mounts", m.path), nil)
@@ -143,8 +135,8 @@ func (m *mount) readKey(t *testing.T, userID int32) answer {
 	return a
 }
 
-// works is the proof that nothing is left broken.
-func (m *mount) works(t *testing.T) {
+// awaitRead waits until a key can be read, which proves that the mount works.
+func (m *mount) awaitRead(t *testing.T) {
 	t.Helper()
 	eventually(t, 10*time.Second, "a read works again", func() bool {
 		a, err := m.do(http.MethodGet, m.at("keys", simulator.UserID5001), nil)
@@ -152,20 +144,20 @@ func (m *mount) works(t *testing.T) {
 	})
 }
 
-// loggedOut waits until no session is left open at ECGrid.
-func (m *mount) loggedOut(t *testing.T, after string) {
+// awaitLogout waits until no session is open at ECGrid.
+func (m *mount) awaitLogout(t *testing.T, after string) {
 	t.Helper()
 	eventually(t, 10*time.Second, "no session open after "+after, func() bool { return m.OpenSessions() == 0 })
 }
 
-// oneSession waits until there is the one that is in use, and no other.
-func (m *mount) oneSession(t *testing.T, after string) {
+// awaitOneSession waits until only the session in use is open.
+func (m *mount) awaitOneSession(t *testing.T, after string) {
 	t.Helper()
 	eventually(t, 10*time.Second, "one session open after "+after, func() bool { return m.OpenSessions() == 1 })
 }
 
-// loggedIn leaves exactly one session open.
-func (m *mount) loggedIn(t *testing.T) {
+// openSession reads a key, and checks that exactly one session is open.
+func (m *mount) openSession(t *testing.T) {
 	t.Helper()
 	m.readKey(t, simulator.UserID5001)
 	if n := m.OpenSessions(); n != 1 {
@@ -173,11 +165,17 @@ func (m *mount) loggedIn(t *testing.T) {
 	}
 }
 
-// token has one policy and the default one.
-func (m *mount) token(t *testing.T, rules string) *client {
+// withRules makes a token with this policy and the default one.
+func (m *mount) withRules(t *testing.T, rules string) *client {
 	t.Helper()
 	name := strings.ReplaceAll(m.path+"-"+t.Name(), "/", "-")
 	m.ok(t, http.MethodPut, path("sys/policies/acl", name), fields{"policy": rules})
-	a := m.ok(t, http.MethodPost, "auth/token/create", fields{"policies": []string{name}})
-	return m.as(a.Auth.ClientToken)
+	return m.withPolicies(t, name)
+}
+
+// withPolicies makes a token with these policies and the default one.
+func (m *mount) withPolicies(t *testing.T, policies ...string) *client {
+	t.Helper()
+	a := m.ok(t, http.MethodPost, "auth/token/create", fields{"policies": policies})
+	return m.withToken(a.Auth.ClientToken)
 }

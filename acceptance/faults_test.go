@@ -10,11 +10,11 @@ import (
 
 const keyOp = "UserGetAPIKey"
 
-// TestFaults goes through the status codes of the API: one read each while
-// something is wrong, and one after.
+// TestFaults reads a key during each fault and checks the status code. Then it reads
+// without the fault.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	v := shared(t)
+	v := sharedVault(t)
 	fault := func(f simulator.Fault) func(*mount) {
 		return func(m *mount) { m.Inject(f) }
 	}
@@ -53,67 +53,67 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := configured(t, v, fields{"request_timeout": "1s", "verify_connection": false})
+			m := configuredMount(t, v, fields{"request_timeout": "1s", "verify_connection": false})
 			c.happens(m)
 			start := time.Now()
-			m.refused(t, c.status, http.MethodGet, m.at("keys/5001"), nil)
+			m.wantStatus(t, c.status, http.MethodGet, m.at("keys/5001"), nil)
 			if took := time.Since(start); took > 10*time.Second {
 				t.Errorf("took %v", took)
 			}
 			m.ClearFaults()
 			m.KillSessions(0)
-			m.works(t)
+			m.awaitRead(t)
 		})
 	}
 }
 
-// TestUsersThatCannotBeRead are ECGrid's own refusals, not injected ones.
-func TestUsersThatCannotBeRead(t *testing.T) {
+// TestUnreadableUsers are refused by the simulated ECGrid itself, without a fault.
+func TestUnreadableUsers(t *testing.T) {
 	t.Parallel()
-	m := configured(t, shared(t), nil)
-	m.refused(t, http.StatusNotFound, http.MethodGet, m.at("keys/5999"), nil)
-	m.refused(t, http.StatusNotFound, http.MethodGet, m.at("keys", simulator.KeylessUserID), nil)
-	m.refused(t, http.StatusForbidden, http.MethodGet, m.at("keys", simulator.ForeignUserID), nil)
+	m := configuredMount(t, sharedVault(t), nil)
+	m.wantStatus(t, http.StatusNotFound, http.MethodGet, m.at("keys/5999"), nil)
+	m.wantStatus(t, http.StatusNotFound, http.MethodGet, m.at("keys", simulator.KeylessUserID), nil)
+	m.wantStatus(t, http.StatusForbidden, http.MethodGet, m.at("keys", simulator.ForeignUserID), nil)
 	for _, id := range []string{"0", "-1", "2147483648", "x", "05001", "5001%20"} {
-		m.refused(t, http.StatusBadRequest, http.MethodGet, m.at("keys", id), nil)
+		m.wantStatus(t, http.StatusBadRequest, http.MethodGet, m.at("keys", id), nil)
 	}
 	m.readKey(t, simulator.UserID5001)
 }
 
 func TestNotConfigured(t *testing.T) {
 	t.Parallel()
-	m := mounted(t, shared(t))
+	m := newMount(t, sharedVault(t))
 	for _, p := range []string{"keys/5001", "status"} {
-		m.refused(t, http.StatusBadRequest, http.MethodGet, m.at(p), nil)
+		m.wantStatus(t, http.StatusBadRequest, http.MethodGet, m.at(p), nil)
 	}
-	m.refused(t, http.StatusBadRequest, "LIST", m.at("keys"), nil)
+	m.wantStatus(t, http.StatusBadRequest, "LIST", m.at("keys"), nil)
 }
 
-// TestUntrustedECGrid: a certificate of another CA is no ECGrid.
+// A server with a certificate of another CA is not called.
 func TestUntrustedECGrid(t *testing.T) {
 	t.Parallel()
-	v := shared(t)
-	m, other := mounted(t, v), newECGrid(t)
+	v := sharedVault(t)
+	m, other := newMount(t, v), newECGrid(t)
 	m.configure(t, fields{"ca_cert": string(other.CACert), "verify_connection": false})
-	m.refused(t, http.StatusServiceUnavailable, http.MethodGet, m.at("keys/5001"), nil)
+	m.wantStatus(t, http.StatusServiceUnavailable, http.MethodGet, m.at("keys/5001"), nil)
 	if n := m.Count(""); n != 0 {
 		t.Errorf("%d calls went to it", n)
 	}
-	m.refused(t, http.StatusBadRequest, http.MethodPost, m.at("config"), fields{"ca_cert": string(m.CACert)}) // whom to trust goes with the credential
+	m.wantStatus(t, http.StatusBadRequest, http.MethodPost, m.at("config"), fields{"ca_cert": string(m.CACert)}) // ca_cert changes only with a credential
 	m.configure(t, nil)
-	m.works(t)
+	m.awaitRead(t)
 }
 
-// TestRefusedPassword asks ECGrid once, then leaves it in peace for a while: it
-// locks accounts. The right password is used at once.
+// After a refused Login there is a pause, since ECGrid locks accounts. The right password
+// is used at once.
 func TestRefusedPassword(t *testing.T) {
 	t.Parallel()
-	m := mounted(t, shared(t))
-	m.configure(t, fields{"password": m.invent("not-The-Passw0rd"), "verify_connection": false})
-	m.refused(t, http.StatusBadRequest, http.MethodGet, m.at("keys/5001"), nil)
-	const pause = time.Second // the first one
+	m := newMount(t, sharedVault(t))
+	m.configure(t, fields{"password": m.newSecret("not-The-Passw0rd"), "verify_connection": false})
+	m.wantStatus(t, http.StatusBadRequest, http.MethodGet, m.at("keys/5001"), nil)
+	const pause = time.Second // after the first refusal
 	for start := time.Now(); time.Since(start) < pause/2; {
-		m.refused(t, http.StatusServiceUnavailable, http.MethodGet, m.at("keys/5002"), nil)
+		m.wantStatus(t, http.StatusServiceUnavailable, http.MethodGet, m.at("keys/5002"), nil)
 	}
 	if n := m.Count("Login"); n != 1 {
 		t.Errorf("%d Logins, want 1", n)
@@ -122,14 +122,14 @@ func TestRefusedPassword(t *testing.T) {
 	m.readKey(t, simulator.UserID5001)
 }
 
-// TestECGridGoesAway stops the server itself.
-func TestECGridGoesAway(t *testing.T) {
+// TestECGridStops closes the ECGrid server.
+func TestECGridStops(t *testing.T) {
 	t.Parallel()
-	m := configured(t, shared(t), nil)
+	m := configuredMount(t, sharedVault(t), nil)
 	if err := m.ecgrid.Close(); err != nil {
 		t.Fatal(err)
 	}
-	m.refused(t, http.StatusServiceUnavailable, http.MethodGet, m.at("keys/5001"), nil)
+	m.wantStatus(t, http.StatusServiceUnavailable, http.MethodGet, m.at("keys/5001"), nil)
 	m.read(t, m.at("config"))
 	m.read(t, m.at("info"))
 }

@@ -1,19 +1,8 @@
 package acceptance
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,42 +10,32 @@ import (
 	"time"
 )
 
-func jsonBody(v any) (io.Reader, error) {
-	if v == nil {
-		return nil, nil
-	}
-	raw, err := json.Marshal(v)
-	return bytes.NewReader(raw), err
-}
-
-func (a answer) decode(into any) error { return json.Unmarshal(a.body, into) }
-
-// ok fails the test unless the request was carried out.
+// ok fails the test unless the answer is 2xx.
 func (c *client) ok(t *testing.T, method, path string, body any) answer {
 	t.Helper()
 	a, err := c.do(method, path, body)
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, path, err)
 	}
-	if a.Status < 200 || a.Status > 299 {
-		t.Fatalf("%s %s: HTTP %d: %s", method, path, a.Status, a.body)
+	if !a.OK() {
+		t.Fatalf("%s %s: HTTP %d: %s", method, path, a.Status, a.Body)
 	}
 	return a
 }
 
-// refused fails the test unless the request is answered with this status and a
-// reason. It asks once: Vault's own client would repeat some of them.
-func (c *client) refused(t *testing.T, status int, method, path string, body any) answer {
+// wantStatus fails the test unless the answer has this status and, from 400 on, a
+// reason. It sends the request once, unlike Vault's own client.
+func (c *client) wantStatus(t *testing.T, status int, method, path string, body any) answer {
 	t.Helper()
 	a, err := c.do(method, path, body)
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, path, err)
 	}
 	if a.Status != status {
-		t.Errorf("%s %s: HTTP %d, want %d: %s", method, path, a.Status, status, a.body)
+		t.Errorf("%s %s: HTTP %d, want %d: %s", method, path, a.Status, status, a.Body)
 	}
 	if a.Status >= 400 && (len(a.Errors) == 0 || a.Errors[0] == "") {
-		t.Errorf("%s %s: HTTP %d without a reason: %s", method, path, a.Status, a.body)
+		t.Errorf("%s %s: HTTP %d without a reason: %s", method, path, a.Status, a.Body)
 	}
 	return a
 }
@@ -66,7 +45,7 @@ func (c *client) read(t *testing.T, path string) answer {
 	return c.ok(t, http.MethodGet, path, nil)
 }
 
-// run is a vault command that has to work.
+// run fails the test unless the vault command succeeds.
 func (c *client) run(t *testing.T, args ...string) string {
 	t.Helper()
 	out, code := c.cli(args...)
@@ -76,7 +55,7 @@ func (c *client) run(t *testing.T, args ...string) string {
 	return out
 }
 
-// runJSON is the same, read as JSON into a value.
+// runJSON is run, and decodes the output.
 func (c *client) runJSON(t *testing.T, into any, args ...string) {
 	t.Helper()
 	out := c.run(t, args...)
@@ -85,14 +64,14 @@ func (c *client) runJSON(t *testing.T, into any, args ...string) {
 	}
 }
 
-// eventually polls for what happens in another process.
+// eventually polls for an event in another process.
 func eventually(t *testing.T, within time.Duration, what string, met func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(within); !met(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within %v: %s", within, what)
 		}
-		time.Sleep(max(20*time.Millisecond, within/1000)) // each look is in the audit log
+		time.Sleep(max(20*time.Millisecond, within/1000)) // each poll is in the audit log
 	}
 }
 
@@ -103,62 +82,6 @@ func writeFile(t *testing.T, dir, name, content string) string {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// writeCertificate makes a CA and a server certificate of 127.0.0.1 and gives
-// the settings of a client that trusts nothing else.
-func writeCertificate(dir string) (*tls.Config, error) {
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	caTemplate := certificate("Acceptance CA")
-	caTemplate.IsCA, caTemplate.BasicConstraintsValid, caTemplate.KeyUsage = true, true, x509.KeyUsageCertSign
-	caDER, err := x509.CreateCertificate(rand.Reader, caTemplate, caTemplate, &caKey.PublicKey, caKey)
-	if err != nil {
-		return nil, err
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	template := certificate("vault")
-	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
-	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	der, err := x509.CreateCertificate(rand.Reader, template, caTemplate, &key.PublicKey, caKey)
-	if err != nil {
-		return nil, err
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
-	}
-	ca := pemOf("CERTIFICATE", caDER)
-	for name, content := range map[string][]byte{"ca.pem": ca, "cert.pem": pemOf("CERTIFICATE", der), "key.pem": pemOf("PRIVATE KEY", keyDER)} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-			return nil, err
-		}
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca)
-	return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, nil
-}
-
-func certificate(name string) *x509.Certificate {
-	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
-	if err != nil {
-		panic(err)
-	}
-	return &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: name},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(24 * time.Hour),
-	}
-}
-
-func pemOf(kind string, der []byte) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
 func path(parts ...any) string {

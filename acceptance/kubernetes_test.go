@@ -2,7 +2,6 @@ package acceptance
 
 import (
 	"net/http"
-	"path/filepath"
 	"regexp"
 	"testing"
 	"time"
@@ -10,15 +9,15 @@ import (
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
-// TestKubernetesReads makes the calls that the operators make for the manifests
-// of examples/kubernetes, with the policy that its README gives their login. What
-// needs no Vault is checked in tools/examples.
+// TestKubernetesReads sends the requests that the Kubernetes operators send for the
+// manifests of examples/kubernetes, with the policy of its README. tools/examples checks
+// what needs no Vault.
 func TestKubernetesReads(t *testing.T) {
 	t.Parallel()
 	m := exampleVault(t)
 	m.configure(t, nil)
-	m.examplePolicy(t, "team-5001")
-	login := m.tokenOf(t, "team-5001")
+	m.writeExamplePolicy(t, "team-5001")
+	login := m.withPolicies(t, "team-5001")
 
 	vso := exampleFile(t, "kubernetes/vault-secrets-operator.yaml")
 	eso := exampleFile(t, "kubernetes/external-secrets.yaml")
@@ -35,40 +34,37 @@ func TestKubernetesReads(t *testing.T) {
 		if !a.Renewable || a.LeaseID == "" {
 			t.Errorf("%s: the lease cannot be renewed", name)
 		}
-		// What the Vault Secrets Operator does with it: renewed, and refused once
-		// the key was replaced.
+		// The Vault Secrets Operator renews. After a rotation that is refused, and it
+		// reads again.
 		renew := fields{"lease_id": a.LeaseID, "increment": a.LeaseDuration}
 		login.ok(t, http.MethodPut, "sys/leases/renew", renew)
 		m.ok(t, http.MethodPost, m.at("rotate-key/5001"), nil)
-		login.refused(t, http.StatusBadRequest, http.MethodPut, "sys/leases/renew", renew)
+		login.wantStatus(t, http.StatusBadRequest, http.MethodPut, "sys/leases/renew", renew)
 		if again := login.read(t, read); again.Data["api_key"] != m.key(simulator.UserID5001) {
-			t.Errorf("%s: %s is not the key of after the rotation", name, read)
+			t.Errorf("%s: %s is not the new key", name, read)
 		}
 	}
 }
 
-// TestInjectorTemplate renders the template of the annotation as the Injector's
-// Agent does: with a real one.
+// TestInjectorTemplate renders the template of the annotation with a real Agent, as the
+// Injector does.
 func TestInjectorTemplate(t *testing.T) {
 	t.Parallel()
 	m := exampleMount(t, fields{"ttl": agentTTL})
 	template := oneMatch(t, exampleFile(t, "kubernetes/agent-injector.yaml"), `agent-inject-template-ecgrid-key: \|-\n\s+(.+)\n`)
-	a := newAgent(t, m, "file.hcl")
-	file := filepath.Join(a.dir, "ecgrid-key")
-	a.replace("/run/edi-gateway/ecgrid.key", file)
-	a.config = regexp.MustCompile(`(?m)^  contents = .*$`).ReplaceAllLiteralString(a.config, "  contents = <<EOT\n"+template+"\nEOT")
-	a.command("systemctl", `echo >>`)
-	a.start()
+	f := newFileAgent(t, m, `echo >>`)
+	f.config = regexp.MustCompile(`(?m)^  contents = .*$`).ReplaceAllLiteralString(f.config, "  contents = <<EOT\n"+template+"\nEOT")
+	f.start()
 	for range 2 {
 		eventually(t, 20*time.Second, "the key is rendered", func() bool {
-			return string(readAll(file)) == m.key(simulator.UserID5001)+"\n" // the heredoc's
+			return f.content() == m.key(simulator.UserID5001)+"\n" // the line break is the heredoc's
 		})
-		m.ok(t, http.MethodPost, m.at("rotate-key/5001"), nil)
+		f.rotateKey()
 	}
-	a.upAndQuiet()
+	f.checkRunning()
 }
 
-// oneMatch is the group of a pattern that has to be found once.
+// oneMatch returns the group of a pattern that matches exactly once.
 func oneMatch(t *testing.T, text, pattern string) string {
 	t.Helper()
 	found := regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1)

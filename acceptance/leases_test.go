@@ -9,7 +9,7 @@ import (
 
 func TestLeaseTTL(t *testing.T) {
 	t.Parallel()
-	v := shared(t)
+	v := sharedVault(t)
 	for name, c := range map[string]struct {
 		settings fields
 		tuned    fields // of the mount itself
@@ -28,7 +28,7 @@ func TestLeaseTTL(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := configured(t, v, c.settings)
+			m := configuredMount(t, v, c.settings)
 			if c.tuned != nil {
 				v.ok(t, http.MethodPost, path("sys/mounts", m.path, "tune"), c.tuned)
 			}
@@ -41,18 +41,18 @@ func TestLeaseTTL(t *testing.T) {
 			}
 		})
 	}
-	t.Run("nonsense", func(t *testing.T) {
+	t.Run("not a duration", func(t *testing.T) {
 		t.Parallel()
-		m := configured(t, v, nil)
+		m := configuredMount(t, v, nil)
 		for _, ttl := range []string{"x", "-5m", "-1"} {
-			v.refused(t, http.StatusBadRequest, http.MethodGet, m.at("keys/5001")+"?ttl="+ttl, nil)
+			v.wantStatus(t, http.StatusBadRequest, http.MethodGet, m.at("keys/5001")+"?ttl="+ttl, nil)
 		}
 	})
 }
 
 func TestRenewStaysBelowTheMaximum(t *testing.T) {
 	t.Parallel()
-	m := configured(t, shared(t), fields{"ttl": "1m", "max_ttl": "2m"})
+	m := configuredMount(t, sharedVault(t), fields{"ttl": "1m", "max_ttl": "2m"})
 	held := m.readKey(t, simulator.UserID5001)
 	a := m.renew(t, http.StatusOK, held, fields{"increment": 90})
 	if a.LeaseDuration != 60 && a.LeaseDuration != 90 {
@@ -70,7 +70,7 @@ func (m *mount) renew(t *testing.T, status int, held answer, more fields) answer
 	for name, value := range more {
 		body[name] = value
 	}
-	return m.refused(t, status, http.MethodPost, "sys/leases/renew", body)
+	return m.wantStatus(t, status, http.MethodPost, "sys/leases/renew", body)
 }
 
 func (m *mount) revoke(t *testing.T, held answer) {
@@ -78,10 +78,10 @@ func (m *mount) revoke(t *testing.T, held answer) {
 	m.ok(t, http.MethodPost, "sys/leases/revoke", fields{"lease_id": held.LeaseID, "sync": true})
 }
 
-// TestRenewAsksECGrid: only a definite answer ends a lease.
+// A renewal asks ECGrid, and only a definite answer ends the lease.
 func TestRenewAsksECGrid(t *testing.T) {
 	t.Parallel()
-	v := shared(t)
+	v := sharedVault(t)
 	renewed, refused := http.StatusOK, http.StatusBadRequest
 	for name, c := range map[string]struct {
 		happens func(*mount)
@@ -103,12 +103,12 @@ func TestRenewAsksECGrid(t *testing.T) {
 		}, renewed, true},
 		"login refused": {func(m *mount) {
 			m.KillSessions(0)
-			m.SetPassword(simulator.AdminUserID, m.invent("Changed-behind-our-b4ck"))
+			m.SetPassword(simulator.AdminUserID, m.newSecret("Changed-behind-our-b4ck"))
 		}, renewed, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := configured(t, v, fields{"request_timeout": "1s"})
+			m := configuredMount(t, v, fields{"request_timeout": "1s"})
 			held := m.readKey(t, simulator.UserID5001)
 			c.happens(m)
 			a, err := m.do(http.MethodPost, "sys/leases/renew", fields{"lease_id": held.LeaseID})
@@ -116,24 +116,23 @@ func TestRenewAsksECGrid(t *testing.T) {
 				t.Fatal(err)
 			}
 			if c.status == renewed && (a.Status != renewed || a.LeaseDuration <= 0) {
-				t.Errorf("HTTP %d, renewed for %d s: %s", a.Status, a.LeaseDuration, a.body)
+				t.Errorf("HTTP %d, renewed for %d s: %s", a.Status, a.LeaseDuration, a.Body)
 			}
 			if c.status == refused && (a.Status < 400 || len(a.Errors) == 0) {
-				t.Errorf("not refused: HTTP %d: %s", a.Status, a.body)
+				t.Errorf("not refused: HTTP %d: %s", a.Status, a.Body)
 			}
 			if warned := len(a.Warnings) > 0; warned != c.warned {
 				t.Errorf("warnings: %q", a.Warnings)
 			}
-			m.revoke(t, held) // whatever happened, a lease can be given back
+			m.revoke(t, held) // works in every case
 		})
 	}
 }
 
-// TestRevokeAsksNothing: leases share a long-lived key, so giving one back
-// changes nothing at ECGrid.
-func TestRevokeAsksNothing(t *testing.T) {
+// Leases share a long-lived key, so a revocation does not call ECGrid.
+func TestRevokeCallsNothing(t *testing.T) {
 	t.Parallel()
-	m := configured(t, shared(t), nil)
+	m := configuredMount(t, sharedVault(t), nil)
 	mine, yours := m.readKey(t, simulator.UserID5001), m.readKey(t, simulator.UserID5001)
 	before := m.Count("")
 	m.revoke(t, mine)
@@ -141,15 +140,15 @@ func TestRevokeAsksNothing(t *testing.T) {
 		t.Errorf("%d calls to ECGrid", n)
 	}
 	m.renew(t, http.StatusOK, yours, nil)
-	if !opensREST(t, m.ecgrid, yours.Data["api_key"].(string)) {
+	if !restAccepts(t, m.ecgrid, yours.Data["api_key"].(string)) {
 		t.Error("the key is dead for the other lease")
 	}
 }
 
-// TestLeasesOutliveTheConfig: they still have to go when their time comes.
+// A lease can be revoked after its config was deleted.
 func TestLeasesOutliveTheConfig(t *testing.T) {
 	t.Parallel()
-	m := configured(t, shared(t), nil)
+	m := configuredMount(t, sharedVault(t), nil)
 	held := m.readKey(t, simulator.UserID5001)
 	m.ok(t, http.MethodDelete, m.at("config"), nil)
 	m.revoke(t, held)

@@ -1,30 +1,26 @@
-// Package acceptance runs the plugin as its users do: a real Vault server over
-// TLS, the real vault CLI, and the ECGrid simulator over TLS.
+// Package acceptance tests the plugin in a real Vault server over TLS, with the real
+// vault CLI, against the ECGrid simulator over TLS.
 //
-// It needs a vault. "make test" gets one; with a bare "go test" the tests skip
+// It needs a vault. "make test" gets one. With a bare "go test" the tests are skipped
 // unless one is on PATH or in the user's cache (see scripts/vault.sh).
 package acceptance
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strings"
 	"sync"
 	"testing"
+
+	"vault-plugin-ecgrid/acceptance/vaulttest"
 )
 
-const pluginName = "vault-plugin-ecgrid"
+const pluginName = vaulttest.PluginName
 
-// suite is what all tests share: the binaries, and what has to be searched and
-// ended when the last one is through.
+// suite is what all tests share: the binaries, and the servers to stop and search for
+// secrets after the last test.
 var suite struct {
 	dir           string
 	noVault       string // why there is no vault to test with
@@ -63,15 +59,22 @@ func run(m *testing.M) (code int) {
 }
 
 func setUp() (err error) {
-	// Where GOTMPDIR is set, the usual place may be one that no program runs from.
+	// If GOTMPDIR is set, programs may not run from the default directory.
 	if suite.dir, err = os.MkdirTemp(os.Getenv("GOTMPDIR"), "acceptance"); err != nil {
 		return err
 	}
 	suite.sharedVault = sync.OnceValues(func() (*vault, error) { return startVault(inmem) })
-	if err = findVault(); err != nil || suite.noVault != "" {
+	if suite.vaultBin, err = vaulttest.FindVault(repoRoot()); errors.Is(err, vaulttest.ErrNoVault) {
+		suite.noVault = err.Error()
+		fmt.Fprintln(os.Stderr, "acceptance: SKIPPED,", err)
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	return installPlugin()
+	plugin, err := vaulttest.InstallPlugin(repoRoot(), filepath.Join(suite.dir, "plugins"))
+	suite.pluginDir, suite.pluginSum, suite.pluginVersion = plugin.Dir, plugin.Sum, plugin.Version
+	return err
 }
 
 func repoRoot() string {
@@ -82,77 +85,8 @@ func repoRoot() string {
 	return root
 }
 
-// findVault never builds one: that takes longer than go test's own timeout and
-// would look like a hang.
-func findVault() error {
-	cmd := exec.Command(filepath.Join(repoRoot(), "scripts", "vault.sh"), "--no-build")
-	cmd.Dir = repoRoot() // where go test is typed, and a relative VAULT_BIN starts
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == 3 {
-		suite.noVault = "no vault to test with: run 'make test', which gets one"
-		fmt.Fprintln(os.Stderr, "acceptance: SKIPPED,", suite.noVault)
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("scripts/vault.sh: %w: %s", err, stderr.Bytes())
-	}
-	suite.vaultBin = strings.TrimSpace(string(out))
-	return nil
-}
-
-// installPlugin puts a copy into a plugin directory of its own, so that a build
-// that runs beside the tests cannot change what is registered.
-func installPlugin() error {
-	suite.pluginDir = filepath.Join(suite.dir, "plugins")
-	if err := os.Mkdir(suite.pluginDir, 0o755); err != nil {
-		return err
-	}
-	var err error
-	if suite.pluginDir, err = filepath.EvalSymlinks(suite.pluginDir); err != nil { // Vault refuses links
-		return err
-	}
-	installed := filepath.Join(suite.pluginDir, pluginName)
-	if err := obtainPlugin(installed); err != nil {
-		return err
-	}
-	raw, err := os.ReadFile(installed)
-	if err != nil {
-		return err
-	}
-	sum := sha256.Sum256(raw)
-	suite.pluginSum = hex.EncodeToString(sum[:])
-	out, err := exec.Command(installed, "-version").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s -version: %w", pluginName, err)
-	}
-	if suite.pluginVersion = regexp.MustCompile(`v\d+\.\d+\.\d+[0-9A-Za-z.+-]*`).FindString(string(out)); suite.pluginVersion == "" {
-		return fmt.Errorf("%s -version names no version: %q", pluginName, out)
-	}
-	return nil
-}
-
-// obtainPlugin takes what make built, or builds the plugin the same way.
-func obtainPlugin(to string) error {
-	if built := os.Getenv("PLUGIN_BIN"); built != "" {
-		raw, err := os.ReadFile(built)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(to, raw, 0o755)
-	}
-	cmd := exec.Command("sh", "-c", `root=.; . scripts/env.sh; exec go build -trimpath -ldflags '-s -w' -o "$1" "./cmd/$2"`, "build", to, pluginName)
-	cmd.Dir = repoRoot()
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the plugin: %w\n%s", err, out)
-	}
-	return nil
-}
-
-// tearDown ends what still runs, then searches everything that any Vault of this
-// run has written for every secret of this run.
+// tearDown stops the servers, then searches everything that any Vault of this run has
+// written for every secret of this run.
 func tearDown() int {
 	suite.mu.Lock()
 	vaults := suite.vaults
@@ -181,7 +115,7 @@ func allSecrets() []string {
 	return all
 }
 
-// needVault skips where there is none, and is the first line of every test.
+// needVault skips a test if there is no vault.
 func needVault(t *testing.T) {
 	t.Helper()
 	if suite.noVault != "" {
@@ -189,8 +123,8 @@ func needVault(t *testing.T) {
 	}
 }
 
-// shared is a Vault that no test may kill, seal or reload.
-func shared(t *testing.T) *vault {
+// sharedVault is a server that no test may kill, seal or reload.
+func sharedVault(t *testing.T) *vault {
 	t.Helper()
 	needVault(t)
 	v, err := suite.sharedVault()
@@ -200,8 +134,8 @@ func shared(t *testing.T) *vault {
 	return v
 }
 
-// own is a Vault for one test alone.
-func own(t *testing.T, s storage) *vault {
+// ownVault is a server for one test alone.
+func ownVault(t *testing.T, s storage) *vault {
 	t.Helper()
 	needVault(t)
 	v, err := startVault(s)

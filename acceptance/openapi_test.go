@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -16,8 +17,7 @@ import (
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
-// apiClient makes its calls from testdata/openapi.json and nothing else, as a
-// generated client does.
+// apiClient builds its calls from testdata/openapi.json alone, as a generated client does.
 type apiClient struct {
 	*client
 	mount string
@@ -76,15 +76,13 @@ func newAPIClient(t *testing.T, m *mount) *apiClient {
 	return c
 }
 
-// call carries out one operation. Arguments go where the document says, and the
-// answer has to be what it says.
+// call sends one operation. It places the arguments and checks the answer as the document
+// describes them.
 func (c *apiClient) call(t *testing.T, id string, arguments fields) answer {
 	t.Helper()
 	method, template, op := c.operation(t, id)
 	left := fields{}
-	for name, value := range arguments {
-		left[name] = value
-	}
+	maps.Copy(left, arguments)
 	query := url.Values{}
 	for _, p := range op.Parameters {
 		value, given := left[p.Name]
@@ -105,11 +103,14 @@ func (c *apiClient) call(t *testing.T, id string, arguments fields) answer {
 		}
 	}
 	body := c.body(t, id, op, left)
-	target := strings.ReplaceAll(c.doc.Servers[0].URL, "{mount}", c.mount) + template
-	if len(query) > 0 {
-		target += "?" + query.Encode()
+	path, ok := strings.CutPrefix(strings.ReplaceAll(c.doc.Servers[0].URL, "{mount}", c.mount)+template, "/v1/")
+	if !ok {
+		t.Fatalf("%s is not below /v1/", id)
 	}
-	a := c.send(t, strings.ToUpper(method), target, body)
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	a := c.send(t, request{strings.ToUpper(method), path, body})
 	c.checkAnswer(t, id, op, a)
 	return a
 }
@@ -134,11 +135,12 @@ func (c *apiClient) operation(t *testing.T, id string) (method, template string,
 	return "", "", op
 }
 
+// body checks the arguments that are left against the schema of the body.
 func (c *apiClient) body(t *testing.T, id string, op apiOperation, arguments fields) any {
 	t.Helper()
 	if op.RequestBody == nil {
 		if len(arguments) > 0 {
-			t.Fatalf("%s takes no %v", id, arguments)
+			t.Fatalf("%s has no arguments %v", id, arguments)
 		}
 		return nil
 	}
@@ -148,50 +150,18 @@ func (c *apiClient) body(t *testing.T, id string, op apiOperation, arguments fie
 	return arguments
 }
 
-// send is do with the content type that Vault wants for a patch.
-func (c *apiClient) send(t *testing.T, method, target string, body any) answer {
-	t.Helper()
-	path, ok := strings.CutPrefix(target, "/v1/")
-	if !ok {
-		t.Fatalf("%s is not below /v1/", target)
-	}
-	if method != http.MethodPatch {
-		a, err := c.do(method, path, body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return a
-	}
-	payload, err := jsonBody(body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req, err := http.NewRequest(method, c.vault.addr+target, payload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("X-Vault-Token", c.token)
-	req.Header.Set("Content-Type", "application/merge-patch+json")
-	resp, err := c.http.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	return answer{Status: resp.StatusCode}
-}
-
 func (c *apiClient) checkAnswer(t *testing.T, id string, op apiOperation, a answer) {
 	t.Helper()
 	documented, ok := op.Responses[fmt.Sprint(a.Status)]
 	if !ok {
-		t.Fatalf("%s answered %d, which is not documented: %s", id, a.Status, a.body)
+		t.Fatalf("%s answered %d, which is not documented: %s", id, a.Status, a.Body)
 	}
 	if a.Status >= 400 {
 		return
 	}
 	if len(documented.Content) == 0 {
-		if len(a.body) > 0 {
-			t.Errorf("%s answered a body, documented is none: %s", id, a.body)
+		if len(a.Body) > 0 {
+			t.Errorf("%s answered a body, and none is documented: %s", id, a.Body)
 		}
 		return
 	}
@@ -216,7 +186,7 @@ func (c *apiClient) resolve(t *testing.T, content apiContent) apiSchema {
 	return schema
 }
 
-// conforms tells what an object has that its schema does not allow.
+// conforms reports what the schema does not allow in an object.
 func (c *apiClient) conforms(schema apiSchema, object fields) error {
 	var errs []error
 	for _, name := range schema.Required {
@@ -257,15 +227,15 @@ func fits(s apiSchema, value any) bool {
 	return false
 }
 
-// TestOpenAPICalls makes every call of the document with what the document says.
+// TestOpenAPICalls sends every operation of the document.
 func TestOpenAPICalls(t *testing.T) {
 	t.Parallel()
-	m := mounted(t, shared(t))
+	m := newMount(t, sharedVault(t))
 	c := newAPIClient(t, m)
 	is := func(status int, a answer) answer {
 		t.Helper()
 		if a.Status != status {
-			t.Errorf("HTTP %d, want %d: %s", a.Status, status, a.body)
+			t.Errorf("HTTP %d, want %d: %s", a.Status, status, a.Body)
 		}
 		return a
 	}
@@ -278,7 +248,7 @@ func TestOpenAPICalls(t *testing.T) {
 	is(http.StatusNotFound, c.call(t, "ecgrid-list-roles", nil))
 	is(http.StatusNotFound, c.call(t, "ecgrid-patch-role", role))
 
-	is(http.StatusNoContent, c.call(t, "ecgrid-write-configuration", m.login()))
+	is(http.StatusNoContent, c.call(t, "ecgrid-write-configuration", m.loginConfig()))
 	is(http.StatusNoContent, c.call(t, "ecgrid-patch-configuration", fields{"ttl": "30m"}))
 	if a := is(http.StatusOK, c.call(t, "ecgrid-read-configuration", nil)); a.Data["ttl"] != 1800. {
 		t.Errorf("ttl is %v, want 1800", a.Data["ttl"])
@@ -308,22 +278,21 @@ func TestOpenAPICalls(t *testing.T) {
 	}
 	is(http.StatusOK, c.call(t, "ecgrid-rotate-root", nil))
 	if a := is(http.StatusOK, c.call(t, "ecgrid-read-configuration", nil)); a.Data["last_root_rotation"] == nil {
-		t.Error("the rotation left no time")
+		t.Error("config has no last_root_rotation")
 	}
 	is(http.StatusNoContent, c.call(t, "ecgrid-delete-role", role))
 	is(http.StatusNoContent, c.call(t, "ecgrid-delete-configuration", nil))
 }
 
-// TestOpenAPIOfVault: what the real Vault shows of the mount is the document in
-// the repository. Vault drops the references of a plugin's document, so the
-// schemas are compared where they survive.
+// The real Vault shows the document of the repository for a mount. Vault drops the
+// references in a plugin's document, so operations and schemas are compared one by one.
 func TestOpenAPIOfVault(t *testing.T) {
 	t.Parallel()
-	m := mounted(t, shared(t))
+	m := newMount(t, sharedVault(t))
 	c := newAPIClient(t, m)
 	a := m.read(t, "sys/internal/specs/openapi")
 	var shown apiDocument
-	if err := a.decode(&shown); err != nil {
+	if err := json.Unmarshal(a.Body, &shown); err != nil {
 		t.Fatal(err)
 	}
 	operations := func(doc apiDocument, prefix string) map[string]string {

@@ -11,8 +11,8 @@ import (
 
 func TestPolicyOfOneUser(t *testing.T) {
 	t.Parallel()
-	m := configured(t, shared(t), nil)
-	team := m.token(t, fmt.Sprintf(`path %q { capabilities = ["read"] }`, m.at("keys/5001")))
+	m := configuredMount(t, sharedVault(t), nil)
+	team := m.withRules(t, fmt.Sprintf(`path %q { capabilities = ["read"] }`, m.at("keys/5001")))
 
 	if out, code := team.cli("read", m.at("keys/5001")); code != 0 {
 		t.Errorf("the team's own key: %s", out)
@@ -20,39 +20,38 @@ func TestPolicyOfOneUser(t *testing.T) {
 	if _, code := team.cli("read", m.at("keys/5002")); code == 0 {
 		t.Error("another user's key can be read")
 	}
-	team.refused(t, http.StatusForbidden, http.MethodGet, m.at("keys/5002"), nil)
+	team.wantStatus(t, http.StatusForbidden, http.MethodGet, m.at("keys/5002"), nil)
 	for _, p := range []string{"keys", "config", "status", "info"} {
-		team.refused(t, http.StatusForbidden, http.MethodGet, m.at(p), nil)
+		team.wantStatus(t, http.StatusForbidden, http.MethodGet, m.at(p), nil)
 	}
 	if n := m.Count("UserGetAPIKey"); n != 1 {
 		t.Errorf("ECGrid was asked for %d keys, want 1", n)
 	}
 }
 
-// TestDenyHoldsForEverySpelling: a deny on keys/5001 is worth nothing when the
-// same user has another path.
+// A deny on keys/5001 covers the user: no other spelling of the path reads the key.
 func TestDenyHoldsForEverySpelling(t *testing.T) {
 	t.Parallel()
-	m := configured(t, shared(t), nil)
-	guest := m.token(t, fmt.Sprintf(`
+	m := configuredMount(t, sharedVault(t), nil)
+	guest := m.withRules(t, fmt.Sprintf(`
 path %q { capabilities = ["read", "list", "create", "update", "patch", "sudo"] }
 path %q { capabilities = ["deny"] }`, m.at("keys/*"), m.at("keys/5001")))
 
 	if a := guest.ok(t, http.MethodGet, m.at("keys/5002"), nil); a.Data["api_key"] != m.key(simulator.UserID5002) {
-		t.Fatal("the policy allows nothing: what follows would prove nothing")
+		t.Fatal("the policy allows nothing, so the test would prove nothing")
 	}
 	key := m.key(simulator.UserID5001)
 	for _, spelling := range spellingsOf5001 {
 		for _, method := range []string{http.MethodGet, http.MethodPost, "LIST"} {
 			a, err := guest.do(method, m.at("keys")+"/"+spelling, nil)
 			if err != nil {
-				continue // not even a URL
+				continue // not a valid URL
 			}
-			if strings.Contains(string(a.body), key) {
+			if strings.Contains(string(a.Body), key) {
 				t.Errorf("%s keys/%s gives the key of 5001", method, spelling)
 			}
 			if a.Status == http.StatusOK && method == http.MethodGet && !strings.HasPrefix(spelling, "?") {
-				t.Errorf("%s keys/%s is taken as a user: %s", method, spelling, a.body)
+				t.Errorf("%s keys/%s reads a key: %s", method, spelling, a.Body)
 			}
 		}
 	}
@@ -73,7 +72,7 @@ path %q { capabilities = ["deny"] }`, m.at("keys/*"), m.at("keys/5001")))
 	}
 }
 
-// As they stand in a URL.
+// spellingsOf5001 are sent as they are in the URL.
 var spellingsOf5001 = []string{
 	"5001", "5001?x=1", "5001?user_id=5002", "5001/", "5001//", "/5001", "//5001", "./5001", "../keys/5001", "x/../5001", "5001/.", "5001/..", "5001/../5001",
 	"%2e/5001", "%2F5001", "5001%2F", "5001%2F.", "%35001", "%35%30%30%31", "%2535001",
@@ -86,22 +85,22 @@ var spellingsOf5001 = []string{
 	"?user_id=5001", "5002/../5001", "5002%2F..%2F5001", "5002%00/../5001",
 }
 
-// TestQueryCannotNameAnotherUser: the path alone says whose key it is.
+// Only the path selects the user.
 func TestQueryCannotNameAnotherUser(t *testing.T) {
 	t.Parallel()
-	m := configured(t, shared(t), nil)
-	team := m.token(t, fmt.Sprintf(`path %q { capabilities = ["read", "update", "create"] }`, m.at("keys/5002")))
+	m := configuredMount(t, sharedVault(t), nil)
+	team := m.withRules(t, fmt.Sprintf(`path %q { capabilities = ["read", "update", "create"] }`, m.at("keys/5002")))
 	for _, query := range []string{"?user_id=5001", "?user_id=5001&user_id=5002", "?id=5001"} {
 		a, err := team.do(http.MethodGet, m.at("keys/5002")+query, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(string(a.body), m.key(simulator.UserID5001)) {
+		if strings.Contains(string(a.Body), m.key(simulator.UserID5001)) {
 			t.Errorf("keys/5002%s gives the key of 5001", query)
 		}
 	}
 	a, err := team.do(http.MethodGet, m.at("keys/5002"), fields{"user_id": "5001"})
-	if err != nil || strings.Contains(string(a.body), m.key(simulator.UserID5001)) {
+	if err != nil || strings.Contains(string(a.Body), m.key(simulator.UserID5001)) {
 		t.Errorf("a body with user_id gives the key of 5001 (%v)", err)
 	}
 }

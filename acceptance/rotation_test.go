@@ -9,11 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-ecgrid/acceptance/vaulttest"
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
-// role writes a role of user 5001.
-func (m *mount) role(t *testing.T, name string, settings fields) {
+// writeRole writes a role of user 5001.
+func (m *mount) writeRole(t *testing.T, name string, settings fields) {
 	t.Helper()
 	role := fields{"user_id": simulator.UserID5001}
 	for field, value := range settings {
@@ -22,93 +23,103 @@ func (m *mount) role(t *testing.T, name string, settings fields) {
 	m.ok(t, http.MethodPost, m.at("roles", name), role)
 }
 
-// TestKilledWhileRotating: the plugin, then Vault itself, is killed at the very
-// moment when ECGrid has made a change, or was about to.
+// killCase is a change during which the plugin or Vault is killed.
+type killCase struct {
+	name    string
+	op      string
+	applied bool // at ECGrid, when the process dies
+	begin   func(*mount, answer)
+	refused int // allowed Logins with a password that is no longer valid
+	made    int // allowed keys up to the end of the last lease; Vault may repeat a request
+}
+
+// TestKilledWhileRotating kills the plugin, then Vault, in the middle of a change: after
+// ECGrid has applied it, or before.
 func TestKilledWhileRotating(t *testing.T) {
 	t.Parallel()
-	v := own(t, raft)
+	v := ownVault(t, raft)
 	rotate := func(at string) func(*mount, answer) {
-		return func(m *mount, _ answer) { _, _ = m.do(http.MethodPost, m.at(at), nil) } // its answer is lost
+		return func(m *mount, _ answer) { _, _ = m.do(http.MethodPost, m.at(at), nil) } // the answer is lost
 	}
 	revoke := func(m *mount, held answer) {
 		_, _ = m.do(http.MethodPost, "sys/leases/revoke", fields{"lease_id": held.LeaseID, "sync": true})
 	}
-	for _, c := range []struct {
-		name    string
-		op      string
-		applied bool
-		begin   func(*mount, answer)
-		probes  int // logins with a password that ECGrid has no longer
-		made    int // keys, by the end of the last lease; Vault itself may repeat a request
-	}{
+	for _, c := range []killCase{
 		{"rotate-root", "ChangePassword", true, rotate("rotate-root"), 1, 1},
 		{"rotate-root, not applied", "ChangePassword", false, rotate("rotate-root"), 0, 1},
 		{"rotate-key", "GenerateAPIKey", true, rotate("rotate-key/5001"), 0, 2},
 		{"the last lease", "GenerateAPIKey", true, revoke, 0, 1},
 		{"the last lease, not applied", "GenerateAPIKey", false, revoke, 0, 2},
 	} {
-		for who, restart := range map[string]bool{"the plugin": false, "Vault": true} {
-			t.Run(c.name+", "+who, func(t *testing.T) {
-				m := configured(t, v, nil)
-				m.role(t, "team", fields{"rotate_on_revoke": true})
-				held := m.read(t, m.at("creds/team"))
-				key, password := m.key(simulator.UserID5001), m.password(simulator.AdminUserID)
-				made, refused := m.Count("GenerateAPIKey"), m.State().RefusedLogins
-
-				plugin := v.plugin(t)
-				killed := make(chan struct{})
-				m.killAt(c.op, c.applied, func() {
-					defer close(killed)
-					if restart {
-						v.kill()
-					} else {
-						signal(plugin, syscall.SIGKILL)
-					}
-				})
-				c.begin(m, held)
-				select {
-				case <-killed:
-				case <-time.After(30 * time.Second):
-					t.Fatal("ECGrid was not called")
-				}
-				eventually(t, 10*time.Second, "the plugin's process ends", func() bool { return !alive(plugin) })
-				if restart {
-					v.restart(t)
-				}
-				if c.applied && m.key(simulator.UserID5001) == key && m.password(simulator.AdminUserID) == password {
-					t.Error("it was not killed in the midst of a change")
-				}
-				m.works(t)
-				m.revoke(t, held)
-				m.works(t)
-				if m.key(simulator.UserID5001) == key {
-					t.Error("the key has outlived its last lease")
-				}
-				if n := m.Count("GenerateAPIKey") - made; n > c.made {
-					t.Errorf("%d calls of GenerateAPIKey, want at most %d", n, c.made)
-				}
-				if n := m.State().RefusedLogins - refused; n > c.probes {
-					t.Errorf("%d refused logins, want at most %d", n, c.probes)
-				}
-				m.settles(t)
-				m.oneSession(t, "a kill")
-			})
-		}
+		t.Run(c.name+", the plugin", func(t *testing.T) { c.test(t, v, false) })
+		t.Run(c.name+", Vault", func(t *testing.T) { c.test(t, v, true) })
 	}
 }
 
-// settles waits until the password is ECGrid's and config has nothing to say of it.
-func (m *mount) settles(t *testing.T) {
-	t.Helper()
-	eventually(t, 30*time.Second, "rotate-root is settled", func() bool {
-		return m.read(t, m.at("config")).Data["last_root_rotation_error"] == ""
-	})
-	m.works(t)
+func (c killCase) test(t *testing.T, v *vault, killVault bool) {
+	m := configuredMount(t, v, nil)
+	m.writeRole(t, "team", fields{"rotate_on_revoke": true})
+	held := m.read(t, m.at("creds/team"))
+	key, password := m.key(simulator.UserID5001), m.password(simulator.AdminUserID)
+	made, refused := m.Count("GenerateAPIKey"), m.State().RefusedLogins
+
+	c.kill(t, m, held, killVault)
+	if c.applied && m.key(simulator.UserID5001) == key && m.password(simulator.AdminUserID) == password {
+		t.Error("it was not killed in the middle of a change")
+	}
+	m.awaitRead(t)
+	m.revoke(t, held)
+	m.awaitRead(t)
+	if m.key(simulator.UserID5001) == key {
+		t.Error("the key has outlived its last lease")
+	}
+	if n := m.Count("GenerateAPIKey") - made; n > c.made {
+		t.Errorf("%d calls of GenerateAPIKey, want at most %d", n, c.made)
+	}
+	if n := m.State().RefusedLogins - refused; n > c.refused {
+		t.Errorf("%d refused logins, want at most %d", n, c.refused)
+	}
+	m.awaitResolvedRoot(t)
+	m.awaitOneSession(t, "a kill")
 }
 
-// killAt kills in the midst of the next call of an operation: when ECGrid has
-// carried it out, or before.
-func (m *mount) killAt(op string, applied bool, kill func()) {
+// kill begins the change, kills the plugin or Vault during it, and restarts Vault.
+func (c killCase) kill(t *testing.T, m *mount, held answer, killVault bool) {
+	t.Helper()
+	plugin := m.pluginPID(t)
+	killed := make(chan struct{})
+	m.killDuring(c.op, c.applied, func() {
+		defer close(killed)
+		if killVault {
+			m.vault.kill()
+		} else {
+			vaulttest.Signal(plugin, syscall.SIGKILL)
+		}
+	})
+	c.begin(m, held)
+	select {
+	case <-killed:
+	case <-time.After(30 * time.Second):
+		t.Fatal("ECGrid was not called")
+	}
+	eventually(t, 10*time.Second, "the plugin's process ends", func() bool { return !vaulttest.Alive(plugin) })
+	if killVault {
+		m.restart(t)
+	}
+}
+
+// awaitResolvedRoot waits until config shows no error of rotate-root.
+func (m *mount) awaitResolvedRoot(t *testing.T) {
+	t.Helper()
+	eventually(t, 30*time.Second, "rotate-root is resolved", func() bool {
+		return m.read(t, m.at("config")).Data["last_root_rotation_error"] == ""
+	})
+	m.awaitRead(t)
+}
+
+// killDuring kills during the next call of an operation: after ECGrid has applied it, or
+// before.
+func (m *mount) killDuring(op string, applied bool, kill func()) {
 	f := simulator.Fault{Op: op, Times: 1}
 	if applied {
 		f.After = func(*simulator.Simulator) { kill() }
@@ -119,11 +130,11 @@ func (m *mount) killAt(op string, applied bool, kill func()) {
 	m.Inject(f)
 }
 
-// TestUnconfirmedRotateRoot: what was sent and not confirmed is answered once, with
-// 409, keeps both passwords, and settles by itself.
+// A rotate-root that ECGrid does not confirm is answered with 409 and keeps both
+// passwords. It is resolved in the background.
 func TestUnconfirmedRotateRoot(t *testing.T) {
 	t.Parallel()
-	v := shared(t)
+	v := sharedVault(t)
 	for name, f := range map[string]simulator.Fault{
 		"answer lost": {Answer: simulator.AnswerResetAfter, Times: 1},
 		"never made":  {Answer: simulator.AnswerReset, Times: 1},
@@ -132,19 +143,19 @@ func TestUnconfirmedRotateRoot(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := configured(t, v, fields{"request_timeout": "1s"})
+			m := configuredMount(t, v, fields{"request_timeout": "1s"})
 			old := m.password(simulator.AdminUserID)
 			f.Op = "ChangePassword"
 			clear := m.Inject(f)
 			if out, code := m.cli("write", "-f", m.at("rotate-root")); code == 0 || !strings.Contains(out, "Code: 409") {
 				t.Errorf("exit %d: %s", code, out)
 			}
-			m.refused(t, http.StatusConflict, http.MethodDelete, m.at("config"), nil)
+			m.wantStatus(t, http.StatusConflict, http.MethodDelete, m.at("config"), nil)
 			m.ok(t, http.MethodPost, m.at("config"), fields{"ttl": "1h"})
 			clear()
-			m.settles(t)
+			m.awaitResolvedRoot(t)
 			if m.password(simulator.AdminUserID) == old {
-				t.Error("it is settled, and the password is the old one")
+				t.Error("rotate-root is resolved, but the password is the old one")
 			}
 			if n := m.State().RefusedLogins; n > 1 {
 				t.Errorf("%d refused logins", n)
@@ -153,37 +164,36 @@ func TestUnconfirmedRotateRoot(t *testing.T) {
 	}
 }
 
-// TestMovedMount: while Vault moves a mount it revokes the leases, and nothing is
-// rotated. The keys that should have died with them are dead within a minute or two.
+// While Vault moves a mount it revokes the leases, and nothing is rotated. The keys of
+// those leases are replaced within a minute or two.
 func TestMovedMount(t *testing.T) {
 	t.Parallel()
-	v := shared(t)
-	m := mountedForGood(t, v)
-	m.role(t, "team", fields{"rotate_on_revoke": true})
+	v := sharedVault(t)
+	m := configuredMount(t, v, nil)
+	m.writeRole(t, "team", fields{"rotate_on_revoke": true})
 	held := m.read(t, m.at("creds/team"))
 	to := m.path + "-moved"
 	v.run(t, "secrets", "move", m.path, to)
 	m.path = to
-	t.Cleanup(func() { m.disable(t) })
-	eventually(t, 3*time.Minute, "the key is dead", func() bool {
-		return !opensREST(t, m.ecgrid, held.Data["api_key"].(string))
+	eventually(t, 3*time.Minute, "the key is replaced", func() bool {
+		return !restAccepts(t, m.ecgrid, held.Data["api_key"].(string))
 	})
-	m.works(t)
+	m.awaitRead(t)
 	again := m.read(t, m.at("creds/team"))
-	if n := m.Count("GenerateAPIKey"); n != 1 || !opensREST(t, m.ecgrid, again.Data["api_key"].(string)) {
+	if n := m.Count("GenerateAPIKey"); n != 1 || !restAccepts(t, m.ecgrid, again.Data["api_key"].(string)) {
 		t.Errorf("%d keys were made", n)
 	}
 }
 
-// TestDisableRotatesNothing, although it is due: Vault calls the plugin once more
-// when it removes a mount.
+// Vault calls the plugin once more when it removes a mount. That call rotates nothing,
+// even if a rotation is due.
 func TestDisableRotatesNothing(t *testing.T) {
 	t.Parallel()
-	v := shared(t)
-	m := mountedForGood(t, v)
-	// Vault looks each minute: what is due half a minute before is seen to be due.
-	const jitter = 5 * time.Second // a twentieth of the period, and a little
-	m.role(t, "team", fields{"rotation_period": "90s"})
+	v := sharedVault(t)
+	m := configuredMount(t, v, nil)
+	// The next call of Vault comes up to a minute after the due time.
+	const jitter = 5 * time.Second // a twentieth of the period and some margin
+	m.writeRole(t, "team", fields{"rotation_period": "90s"})
 	m.configure(t, fields{"rotation_period": "90s"})
 	passed := func(at string, field string) bool {
 		next, err := time.Parse(time.RFC3339, m.read(t, m.at(at)).Data[field].(string))
@@ -194,112 +204,122 @@ func TestDisableRotatesNothing(t *testing.T) {
 	})
 	passwords, keys := m.Count("ChangePassword"), m.Count("GenerateAPIKey")
 	m.disable(t)
-	m.loggedOut(t, "disable")
+	m.awaitLogout(t, "disable")
 	if p, k := m.Count("ChangePassword")-passwords, m.Count("GenerateAPIKey")-keys; p+k != 0 {
-		t.Errorf("%d passwords and %d keys were rotated by the end of the mount", p, k)
+		t.Errorf("%d passwords and %d keys were rotated when the mount was disabled", p, k)
 	}
 }
 
-// TestRotateOnRevoke: a copy of the key is dead when the last lease ends, by
-// whatever end, but for that of the mount.
+// leaseTwice reads the key of a role with rotate_on_revoke twice.
+func (m *mount) leaseTwice(t *testing.T) (first, second answer) {
+	t.Helper()
+	m.writeRole(t, "team", fields{"rotate_on_revoke": true})
+	return m.read(t, m.at("creds/team")), m.read(t, m.at("creds/team"))
+}
+
+// checkKeyWorks checks whether ECGrid still accepts a leased key.
+func (m *mount) checkKeyWorks(t *testing.T, held answer, want bool) {
+	t.Helper()
+	if restAccepts(t, m.ecgrid, held.Data["api_key"].(string)) != want {
+		t.Errorf("the key works: %v, want %v", !want, want)
+	}
+}
+
+// The key is replaced when its last lease ends, unless the lease ends with the mount.
 func TestRotateOnRevoke(t *testing.T) {
 	t.Parallel()
-	v := shared(t)
-	lives := func(t *testing.T, m *mount, held answer, want bool) {
-		t.Helper()
-		if opensREST(t, m.ecgrid, held.Data["api_key"].(string)) != want {
-			t.Errorf("the key lives: %v, want %v", !want, want)
-		}
-	}
-	counting := func(t *testing.T, m *mount) (first, second answer) {
-		t.Helper()
-		m.role(t, "team", fields{"rotate_on_revoke": true})
-		return m.read(t, m.at("creds/team")), m.read(t, m.at("creds/team"))
-	}
-	t.Run("one by one", func(t *testing.T) {
-		t.Parallel()
-		m := configured(t, v, nil)
-		first, second := counting(t, m)
-		v.run(t, "lease", "revoke", "-sync", first.LeaseID)
-		lives(t, m, second, true)
-		m.renew(t, http.StatusOK, second, nil)
-		m.ok(t, http.MethodDelete, m.at("roles/team"), nil)
-		v.run(t, "lease", "revoke", "-sync", second.LeaseID)
-		lives(t, m, second, false)
-		m.works(t)
-	})
-	t.Run("all at once", func(t *testing.T) {
-		t.Parallel()
-		m := configured(t, v, nil)
-		first, _ := counting(t, m)
-		for range 20 {
-			m.read(t, m.at("creds/team"))
-		}
-		v.run(t, "lease", "revoke", "-sync", "-prefix", m.at("creds"))
-		lives(t, m, first, false)
-		if n := m.Count("GenerateAPIKey"); n != 1 {
-			t.Errorf("%d keys were made", n)
-		}
-	})
-	t.Run("by their time", func(t *testing.T) {
-		t.Parallel()
-		m := configured(t, v, nil)
-		m.role(t, "team", fields{"rotate_on_revoke": true, "ttl": "1s"})
-		held := m.read(t, m.at("creds/team"))
-		eventually(t, 20*time.Second, "a lease that has expired ends its key", func() bool {
-			return m.key(simulator.UserID5001) != held.Data["api_key"]
+	v := sharedVault(t)
+	for name, test := range map[string]func(*testing.T, *mount){
+		"one by one":           testRevokeOneByOne,
+		"all at once":          testRevokeAll,
+		"expired":              testLeaseExpires,
+		"with the mount":       testRevokeByDisable,
+		"while ECGrid is down": testRevokeWhileDown,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, configuredMount(t, v, nil))
 		})
-	})
-	t.Run("with the mount", func(t *testing.T) {
-		t.Parallel()
-		m := mountedForGood(t, v)
-		first, _ := counting(t, m)
-		v.run(t, "secrets", "disable", m.path)
-		lives(t, m, first, true)
-		if n := m.Count("GenerateAPIKey"); n != 0 {
-			t.Errorf("%d keys were made while the mount was removed", n)
-		}
-	})
-	t.Run("while ECGrid is down", func(t *testing.T) {
-		t.Parallel()
-		m := configured(t, v, nil)
-		first, second := counting(t, m)
-		m.revoke(t, first)
-		clear := m.Inject(simulator.Fault{Op: "GenerateAPIKey", Answer: simulator.AnswerReset})
-		if out, code := v.cli("lease", "revoke", "-sync", second.LeaseID); code == 0 {
-			t.Errorf("revoked, and the key lives on: %s", out)
-		}
-		clear()
-		v.run(t, "lease", "revoke", "-sync", second.LeaseID)
-		lives(t, m, second, false)
+	}
+}
+
+func testRevokeOneByOne(t *testing.T, m *mount) {
+	first, second := m.leaseTwice(t)
+	m.run(t, "lease", "revoke", "-sync", first.LeaseID)
+	m.checkKeyWorks(t, second, true)
+	m.renew(t, http.StatusOK, second, nil)
+	m.ok(t, http.MethodDelete, m.at("roles/team"), nil)
+	m.run(t, "lease", "revoke", "-sync", second.LeaseID)
+	m.checkKeyWorks(t, second, false)
+	m.awaitRead(t)
+}
+
+func testRevokeAll(t *testing.T, m *mount) {
+	first, _ := m.leaseTwice(t)
+	for range 20 {
+		m.read(t, m.at("creds/team"))
+	}
+	m.run(t, "lease", "revoke", "-sync", "-prefix", m.at("creds"))
+	m.checkKeyWorks(t, first, false)
+	if n := m.Count("GenerateAPIKey"); n != 1 {
+		t.Errorf("%d keys were made", n)
+	}
+}
+
+func testLeaseExpires(t *testing.T, m *mount) {
+	m.writeRole(t, "team", fields{"rotate_on_revoke": true, "ttl": "1s"})
+	held := m.read(t, m.at("creds/team"))
+	eventually(t, 20*time.Second, "an expired lease ends its key", func() bool {
+		return m.key(simulator.UserID5001) != held.Data["api_key"]
 	})
 }
 
-// TestAgentRereads: what an agent does after a rotation. Its renewal is refused at
-// once, so it reads again and has the new key.
+func testRevokeByDisable(t *testing.T, m *mount) {
+	first, _ := m.leaseTwice(t)
+	m.run(t, "secrets", "disable", m.path)
+	m.checkKeyWorks(t, first, true)
+	if n := m.Count("GenerateAPIKey"); n != 0 {
+		t.Errorf("%d keys were made while the mount was removed", n)
+	}
+}
+
+func testRevokeWhileDown(t *testing.T, m *mount) {
+	first, second := m.leaseTwice(t)
+	m.revoke(t, first)
+	clear := m.Inject(simulator.Fault{Op: "GenerateAPIKey", Answer: simulator.AnswerReset})
+	if out, code := m.cli("lease", "revoke", "-sync", second.LeaseID); code == 0 {
+		t.Errorf("the lease is revoked, but the key still works: %s", out)
+	}
+	clear()
+	m.run(t, "lease", "revoke", "-sync", second.LeaseID)
+	m.checkKeyWorks(t, second, false)
+}
+
+// After a rotation the renewal of an agent is refused at once. It reads again and gets the
+// new key.
 func TestAgentRereads(t *testing.T) {
 	t.Parallel()
-	m := configured(t, shared(t), fields{"key_cache_ttl": "1h"})
-	m.role(t, "team", fields{"rotation_period": "24h"})
+	m := configuredMount(t, sharedVault(t), fields{"key_cache_ttl": "1h"})
+	m.writeRole(t, "team", fields{"rotation_period": "24h"})
 	for _, rotate := range []string{"rotate-role/team", "rotate-key/5001"} {
 		held := m.read(t, m.at("creds/team"))
 		m.renew(t, http.StatusOK, held, nil)
 		m.run(t, "write", "-f", m.at(rotate))
-		if opensREST(t, m.ecgrid, held.Data["api_key"].(string)) {
-			t.Error("the old key lives")
+		if restAccepts(t, m.ecgrid, held.Data["api_key"].(string)) {
+			t.Error("the old key still works")
 		}
 		m.renew(t, http.StatusBadRequest, held, nil)
 		again := m.read(t, m.at("creds/team"))
-		if !opensREST(t, m.ecgrid, again.Data["api_key"].(string)) {
-			t.Error("the key that was read again is dead")
+		if !restAccepts(t, m.ecgrid, again.Data["api_key"].(string)) {
+			t.Error("the key of the second read does not work")
 		}
 	}
 }
 
-// TestRotationInTheCLI: what people see of it, and what they do not.
+// TestRotationInTheCLI checks what the CLI shows of a rotation.
 func TestRotationInTheCLI(t *testing.T) {
 	t.Parallel()
-	m := configured(t, shared(t), fields{"rotation_period": "24h"})
+	m := configuredMount(t, sharedVault(t), fields{"rotation_period": "24h"})
 	m.run(t, "write", m.at("roles/team"), "user_id=5001", "rotation_schedule=0 3 * * SAT", "rotation_window=2h")
 	type data struct{ Data fields }
 	times := func(at, last, next string) (any, any) {
@@ -322,35 +342,35 @@ func TestRotationInTheCLI(t *testing.T) {
 			t.Errorf("%s: said %v, last %v, next %v", at, said.Data, last, next)
 		}
 	}
-	m.works(t)
+	m.awaitRead(t)
 
-	// A failure is told where one looks for it.
+	// config shows the failure.
 	defer m.Inject(simulator.Fault{Op: "ChangePassword", Cause: simulator.AccessDenied, Echo: true})()
 	if out, code := m.cli("write", "-f", m.at("rotate-root")); code == 0 || !strings.Contains(out, "403") {
 		t.Errorf("denied, yet exit %d: %s", code, out)
 	}
 	if why, _ := times("config", "last_root_rotation_error", ""); why == "" {
-		t.Error("config does not tell why rotate-root failed")
+		t.Error("config does not show why rotate-root failed")
 	}
-	// Declarative tools write again what they once wrote.
-	again := m.login()
-	again["password"] = m.invent("Superseded-P4ssword")
+	// Declarative tools write the same config again.
+	again := m.loginConfig()
+	again["password"] = m.newSecret("Superseded-P4ssword")
 	m.SetPassword(simulator.AdminUserID, again["password"].(string))
 	m.ok(t, http.MethodPost, m.at("config"), again)
 	m.ClearFaults()
 	m.ok(t, http.MethodPost, m.at("rotate-root"), nil)
-	m.refused(t, http.StatusBadRequest, http.MethodPost, m.at("config"), again)
-	m.works(t)
+	m.wantStatus(t, http.StatusBadRequest, http.MethodPost, m.at("config"), again)
+	m.awaitRead(t)
 	if n := m.State().RefusedLogins; n != 0 {
 		t.Errorf("%d refused logins", n)
 	}
 }
 
-// TestLeaseEndsWithTheRotation, and is the mount's own where that is shorter.
+// A lease ends with the next rotation, or earlier with the mount's TTL.
 func TestLeaseEndsWithTheRotation(t *testing.T) {
 	t.Parallel()
-	m := configured(t, shared(t), nil)
-	m.role(t, "team", fields{"rotation_period": "1h"})
+	m := configuredMount(t, sharedVault(t), nil)
+	m.writeRole(t, "team", fields{"rotation_period": "1h"})
 	held := m.read(t, m.at("creds/team"))
 	if held.LeaseDuration < 3590 || held.LeaseDuration > 3600 {
 		t.Errorf("leased for %d s", held.LeaseDuration)
@@ -360,15 +380,15 @@ func TestLeaseEndsWithTheRotation(t *testing.T) {
 	}
 	m.ok(t, http.MethodPost, path("sys/mounts", m.path, "tune"), fields{"default_lease_ttl": "7m"})
 	if a := m.read(t, m.at("creds/team")); a.LeaseDuration != 420 {
-		t.Errorf("leased for %d s where the mount says 420", a.LeaseDuration)
+		t.Errorf("leased for %d s, want 420, the TTL of the mount", a.LeaseDuration)
 	}
 }
 
-// TestRotationsWriteNoSecret has rotations go wrong in every way, with the request
-// repeated wherever ECGrid's answer has room for it.
+// TestRotationsWriteNoSecret rotates during every fault. ECGrid's answers repeat the
+// request if they contain text.
 func TestRotationsWriteNoSecret(t *testing.T) {
 	t.Parallel()
-	v := shared(t)
+	v := sharedVault(t)
 	for _, op := range []string{"ChangePassword", "GenerateAPIKey"} {
 		for _, f := range []simulator.Fault{
 			{}, {Cause: simulator.AccessDenied}, {Cause: simulator.SystemError}, {Cause: simulator.InvalidParameter},
@@ -378,21 +398,21 @@ func TestRotationsWriteNoSecret(t *testing.T) {
 			t.Run(fmt.Sprintf("%s %s %s", op, f.Cause, f.Answer), func(t *testing.T) {
 				t.Parallel()
 				f.Op, f.Echo = op, true
-				m := configured(t, v, fields{"request_timeout": "1s"})
-				m.rotateWrongly(t, f)
+				m := configuredMount(t, v, fields{"request_timeout": "1s"})
+				m.rotateWithFault(t, f)
 			})
 		}
 	}
 }
 
-// rotateWrongly rotates all there is while a fault lasts, and after it.
-func (m *mount) rotateWrongly(t *testing.T, f simulator.Fault) {
+// rotateWithFault rotates everything during a fault, and reads after it.
+func (m *mount) rotateWithFault(t *testing.T, f simulator.Fault) {
 	t.Helper()
-	m.role(t, "team", fields{"rotate_on_revoke": true})
+	m.writeRole(t, "team", fields{"rotate_on_revoke": true})
 	clear := m.Inject(f)
 	held := m.read(t, m.at("creds/team"))
 	for _, at := range []string{"rotate-root", "rotate-key/5001", "rotate-role/team"} {
-		if a, err := m.do(http.MethodPost, m.at(at), nil); err != nil || search(a.body, m.secrets()) != "" {
+		if a, err := m.do(http.MethodPost, m.at(at), nil); err != nil || search(a.Body, m.secrets()) != "" {
 			t.Errorf("%s: %v, or the answer holds a secret", at, err)
 		}
 	}
@@ -403,9 +423,9 @@ func (m *mount) rotateWrongly(t *testing.T, f simulator.Fault) {
 	}
 	clear()
 	m.revoke(t, held)
-	m.works(t)
+	m.awaitRead(t)
 	for _, at := range []string{"config", "roles/team"} {
-		if a := m.read(t, m.at(at)); search(a.body, m.secrets()) != "" {
+		if a := m.read(t, m.at(at)); search(a.Body, m.secrets()) != "" {
 			t.Errorf("%s holds a secret", at)
 		}
 	}
@@ -413,6 +433,6 @@ func (m *mount) rotateWrongly(t *testing.T, f simulator.Fault) {
 		t.Error("a secret is in", leak)
 	}
 	if audit := readAll(m.auditPath()); !bytes.Contains(audit, []byte(m.at("rotate-root"))) {
-		t.Error("the search proves nothing: no rotation was audited")
+		t.Error("the search proves nothing: the audit log has no rotation")
 	}
 }

@@ -8,14 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-ecgrid/acceptance/vaulttest"
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
-// TestOneSessionForAll: ECGrid gives a user about five, for everybody.
+// All readers share one session, since ECGrid allows a user about five.
 func TestOneSessionForAll(t *testing.T) {
 	t.Parallel()
-	m := configured(t, shared(t), fields{"session_idle_timeout": "1s", "verify_connection": false})
-	clear := m.Inject(simulator.Fault{Op: "Login", Delay: 200 * time.Millisecond}) // so that all of them wait for it
+	m := configuredMount(t, sharedVault(t), fields{"session_idle_timeout": "1s", "verify_connection": false})
+	clear := m.Inject(simulator.Fault{Op: "Login", Delay: 200 * time.Millisecond}) // all readers wait for it
 	defer clear()
 
 	const readers = 200
@@ -42,154 +43,164 @@ func TestOneSessionForAll(t *testing.T) {
 	if s.Calls["Login"] != 1 || s.MaxOpenSessions != 1 || s.RefusedLogins != 0 {
 		t.Errorf("%d Logins, at most %d sessions open, %d refused; want 1, 1, 0", s.Calls["Login"], s.MaxOpenSessions, s.RefusedLogins)
 	}
-	m.loggedOut(t, "idle time")
+	m.awaitLogout(t, "idle time")
 	if n := m.Count("Logout"); n != 1 {
 		t.Errorf("%d Logouts, want 1", n)
 	}
-	m.works(t)
+	m.awaitRead(t)
 }
 
 func TestLogoutWithoutIdleTime(t *testing.T) {
 	t.Parallel()
-	m := configured(t, shared(t), fields{"session_idle_timeout": 0})
+	m := configuredMount(t, sharedVault(t), fields{"session_idle_timeout": 0})
 	m.readKey(t, simulator.UserID5001)
-	m.loggedOut(t, "the request")
+	m.awaitLogout(t, "the request")
 }
 
 func TestLogoutOnDisable(t *testing.T) {
 	t.Parallel()
-	m := mountedForGood(t, shared(t))
-	m.loggedIn(t)
+	m := configuredMount(t, sharedVault(t), nil)
+	m.openSession(t)
 	m.disable(t)
-	m.loggedOut(t, "disable")
+	m.awaitLogout(t, "disable")
 }
 
 func TestLogoutOnConfigChange(t *testing.T) {
 	t.Parallel()
-	m := configured(t, shared(t), nil)
-	m.loggedIn(t)
+	m := configuredMount(t, sharedVault(t), nil)
+	m.openSession(t)
 	m.configure(t, fields{"request_timeout": "10s"})
-	m.works(t)
+	m.awaitRead(t)
 	if n := m.OpenSessions(); n > 1 {
 		t.Errorf("%d sessions open after a config change", n)
 	}
 	m.ok(t, http.MethodDelete, m.at("config"), nil)
-	m.loggedOut(t, "config delete")
-	m.refused(t, http.StatusBadRequest, http.MethodGet, m.at("keys/5001"), nil)
+	m.awaitLogout(t, "config delete")
+	m.wantStatus(t, http.StatusBadRequest, http.MethodGet, m.at("keys/5001"), nil)
 }
 
-// mountedForGood is for tests that take the mount or its Vault away themselves.
-func mountedForGood(t *testing.T, v *vault) *mount {
+// twoMounts are served by one plugin process.
+type twoMounts struct {
+	*vault
+	first, second *mount
+}
+
+func (m twoMounts) logIn(t *testing.T) {
 	t.Helper()
-	m := &mount{vault: v, ecgrid: newECGrid(t), path: fmt.Sprintf("ecgrid%d", v.mounts.Add(1))}
-	v.ok(t, http.MethodPost, path("sys/mounts", m.path), fields{"type": pluginName})
-	m.configure(t, nil)
-	return m
+	m.first.awaitRead(t)
+	m.second.awaitRead(t)
+	if a, b := m.first.OpenSessions(), m.second.OpenSessions(); a != 1 || b != 1 {
+		t.Fatalf("%d and %d sessions open, want 1 and 1", a, b)
+	}
 }
 
-// TestProcessEnds goes through the ways in which the plugin's process, or its
-// mount, comes to an end while Vault lives on.
+func (m twoMounts) awaitLogout(t *testing.T, after string) {
+	t.Helper()
+	m.first.awaitLogout(t, after)
+	m.second.awaitLogout(t, after)
+}
+
+// TestProcessEnds ends the plugin's process or unloads its mounts in different ways. The
+// steps share one Vault and run in this order.
 func TestProcessEnds(t *testing.T) {
 	t.Parallel()
-	v := own(t, inmem)
-	first, second := configured(t, v, nil), configured(t, v, nil)
-	bothLoggedIn := func(t *testing.T) {
-		t.Helper()
-		first.works(t)
-		second.works(t)
-		if a, b := first.OpenSessions(), second.OpenSessions(); a != 1 || b != 1 {
-			t.Fatalf("%d and %d sessions open, want 1 and 1", a, b)
-		}
+	v := ownVault(t, inmem)
+	m := twoMounts{v, configuredMount(t, v, nil), configuredMount(t, v, nil)}
+	for _, step := range []struct {
+		name string
+		test func(*testing.T)
+	}{
+		{"SIGTERM", m.testSIGTERM},
+		{"reload of the plugin", func(t *testing.T) {
+			v.run(t, "plugin", "reload", "-plugin="+pluginName)
+			m.awaitLogout(t, "reload")
+		}},
+		{"reload of one mount", m.testReloadOfOneMount},
+		{"seal", m.testSeal},
+		{"SIGKILL", m.testSIGKILL},
+		{"SIGTERM of Vault", func(t *testing.T) {
+			v.stop()
+			m.awaitLogout(t, "Vault's end")
+		}},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			m.logIn(t)
+			step.test(t)
+		})
 	}
-	bothLoggedOut := func(t *testing.T, after string) {
-		t.Helper()
-		first.loggedOut(t, after)
-		second.loggedOut(t, after)
-	}
-
-	t.Run("SIGTERM", func(t *testing.T) {
-		bothLoggedIn(t)
-		pid := v.plugin(t)
-		signal(pid, syscall.SIGTERM)
-		bothLoggedOut(t, "SIGTERM")
-		eventually(t, 10*time.Second, "the process ends", func() bool { return !alive(pid) })
-		first.works(t)
-	})
-	t.Run("reload of the plugin", func(t *testing.T) {
-		bothLoggedIn(t)
-		v.run(t, "plugin", "reload", "-plugin="+pluginName)
-		bothLoggedOut(t, "reload")
-	})
-	t.Run("reload of one mount", func(t *testing.T) {
-		bothLoggedIn(t)
-		v.ok(t, http.MethodPut, "sys/plugins/reload/backend", fields{"mounts": []string{first.path + "/"}})
-		first.loggedOut(t, "reload of its mount")
-		second.works(t)
-		eventually(t, 10*time.Second, "at most one session of the other mount", func() bool { return second.OpenSessions() <= 1 })
-	})
-	t.Run("seal", func(t *testing.T) {
-		bothLoggedIn(t)
-		v.run(t, "operator", "seal")
-		bothLoggedOut(t, "seal")
-		if err := v.unseal(); err != nil {
-			t.Fatal(err)
-		}
-		first.works(t)
-	})
-	t.Run("SIGKILL", func(t *testing.T) {
-		bothLoggedIn(t)
-		before := first.Count("UserGetAPIKey")
-		pid := v.plugin(t)
-		signal(pid, syscall.SIGKILL)
-		eventually(t, 5*time.Second, "the process is gone", func() bool { return !alive(pid) })
-		// At once, and the first time: Vault starts the plugin again by itself.
-		first.readKey(t, simulator.UserID5001)
-		if n := first.Count("UserGetAPIKey"); n != before+1 {
-			t.Errorf("%d calls for one read", n-before)
-		}
-		second.works(t)
-		// What the killed process had open, the next one has logged out.
-		first.oneSession(t, "SIGKILL")
-		second.oneSession(t, "SIGKILL")
-	})
-	t.Run("SIGTERM of Vault", func(t *testing.T) {
-		bothLoggedIn(t)
-		v.stop()
-		bothLoggedOut(t, "Vault's end")
-	})
 }
 
-// TestVaultIsKilled: nobody tells the plugin, yet it must not keep its session.
+func (m twoMounts) testSIGTERM(t *testing.T) {
+	pid := m.pluginPID(t)
+	vaulttest.Signal(pid, syscall.SIGTERM)
+	m.awaitLogout(t, "SIGTERM")
+	eventually(t, 10*time.Second, "the process ends", func() bool { return !vaulttest.Alive(pid) })
+	m.first.awaitRead(t)
+}
+
+func (m twoMounts) testReloadOfOneMount(t *testing.T) {
+	m.ok(t, http.MethodPut, "sys/plugins/reload/backend", fields{"mounts": []string{m.first.path + "/"}})
+	m.first.awaitLogout(t, "reload of its mount")
+	m.second.awaitRead(t)
+	eventually(t, 10*time.Second, "at most one session of the other mount", func() bool { return m.second.OpenSessions() <= 1 })
+}
+
+func (m twoMounts) testSeal(t *testing.T) {
+	m.run(t, "operator", "seal")
+	m.awaitLogout(t, "seal")
+	if err := m.unseal(); err != nil {
+		t.Fatal(err)
+	}
+	m.first.awaitRead(t)
+}
+
+func (m twoMounts) testSIGKILL(t *testing.T) {
+	before := m.first.Count("UserGetAPIKey")
+	pid := m.pluginPID(t)
+	vaulttest.Signal(pid, syscall.SIGKILL)
+	eventually(t, 5*time.Second, "the process is gone", func() bool { return !vaulttest.Alive(pid) })
+	// The first read works: Vault starts the plugin again.
+	m.first.readKey(t, simulator.UserID5001)
+	if n := m.first.Count("UserGetAPIKey"); n != before+1 {
+		t.Errorf("%d calls for one read", n-before)
+	}
+	m.second.awaitRead(t)
+	// The new process has logged out the sessions of the killed one.
+	m.first.awaitOneSession(t, "SIGKILL")
+	m.second.awaitOneSession(t, "SIGKILL")
+}
+
+// The plugin logs out even if Vault is killed and cannot tell it to end.
 func TestVaultIsKilled(t *testing.T) {
 	t.Parallel()
-	v := own(t, raft)
-	m := configured(t, v, nil)
-	m.loggedIn(t)
+	v := ownVault(t, raft)
+	m := configuredMount(t, v, nil)
+	m.openSession(t)
 	held := m.readKey(t, simulator.UserID5001)
-	pid := v.plugin(t)
+	pid := v.pluginPID(t)
 
 	v.kill()
-	m.loggedOut(t, "SIGKILL of Vault")
-	eventually(t, 10*time.Second, "the orphan ends", func() bool { return !alive(pid) })
+	m.awaitLogout(t, "SIGKILL of Vault")
+	eventually(t, 10*time.Second, "the plugin's process ends", func() bool { return !vaulttest.Alive(pid) })
 
 	v.restart(t)
-	m.works(t)
+	m.awaitRead(t)
 	if a := m.ok(t, http.MethodPost, "sys/leases/renew", fields{"lease_id": held.LeaseID}); a.LeaseDuration <= 0 {
 		t.Errorf("the lease from before is renewed for %d s", a.LeaseDuration)
 	}
 	m.ok(t, http.MethodPost, "sys/leases/revoke", fields{"lease_id": held.LeaseID, "sync": true})
 }
 
-// TestMountsAreApart: what happens to one mount is nothing to another.
+// Disabling a mount does not affect the session of another.
 func TestMountsAreApart(t *testing.T) {
 	t.Parallel()
-	v := shared(t)
-	gone, stays := mountedForGood(t, v), configured(t, v, nil)
-	gone.loggedIn(t)
-	stays.loggedIn(t)
+	v := sharedVault(t)
+	gone, stays := configuredMount(t, v, nil), configuredMount(t, v, nil)
+	gone.openSession(t)
+	stays.openSession(t)
 
 	gone.disable(t)
-	gone.loggedOut(t, "disable")
+	gone.awaitLogout(t, "disable")
 	if n := stays.OpenSessions(); n != 1 {
 		t.Errorf("the other mount has %d sessions", n)
 	}
@@ -202,11 +213,11 @@ func TestMountsAreApart(t *testing.T) {
 	}
 }
 
-// TestDeadSession: ECGrid ends sessions as it likes; a read does not notice.
+// ECGrid may end a session at any time. A read still works.
 func TestDeadSession(t *testing.T) {
 	t.Parallel()
-	m := configured(t, shared(t), nil)
-	m.loggedIn(t)
+	m := configuredMount(t, sharedVault(t), nil)
+	m.openSession(t)
 	logins := m.Count("Login")
 	m.KillSessions(0)
 	m.readKey(t, simulator.UserID5001)

@@ -15,22 +15,22 @@ import (
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
-// twice is an ECGrid that says everything two times over.
-type twice struct {
+// doubleAnswerServer sends each answer of an ECGrid twice.
+type doubleAnswerServer struct {
 	addr    string
 	handler http.Handler
-	said    atomic.Int32 // answers, each counted once
-	heard   atomic.Int32 // connections that the client has closed after one
+	answers atomic.Int32 // each counted once
+	hangUps atomic.Int32 // connections that the client closed after an answer
 	conns   sync.WaitGroup
 }
 
-func newTwice(t *testing.T, handler http.Handler) *twice {
+func newDoubleAnswerServer(t *testing.T, handler http.Handler) *doubleAnswerServer {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &twice{addr: l.Addr().String(), handler: handler}
+	s := &doubleAnswerServer{addr: l.Addr().String(), handler: handler}
 	s.conns.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -44,25 +44,25 @@ func newTwice(t *testing.T, handler http.Handler) *twice {
 	return s
 }
 
-func (s *twice) serve(conn net.Conn) {
+func (s *doubleAnswerServer) serve(conn net.Conn) {
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Minute)) // whatever becomes of the client
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Minute)) // the client may not close it
 	in := bufio.NewReader(conn)
 	answered := false
 	for {
 		r, err := http.ReadRequest(in)
 		if err != nil {
 			if answered {
-				s.heard.Add(1)
+				s.hangUps.Add(1)
 			}
 			return
 		}
 		r.RemoteAddr = conn.RemoteAddr().String()
-		said := httptest.NewRecorder()
-		s.handler.ServeHTTP(said, r)
-		answer := fmt.Appendf(nil, "HTTP/1.1 %d Said\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
-			said.Code, said.Header().Get("Content-Type"), said.Body.Len(), said.Body)
-		s.said.Add(1)
+		rec := httptest.NewRecorder()
+		s.handler.ServeHTTP(rec, r)
+		answer := fmt.Appendf(nil, "HTTP/1.1 %d Answer\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
+			rec.Code, rec.Header().Get("Content-Type"), rec.Body.Len(), rec.Body)
+		s.answers.Add(1)
 		answered = true
 		if _, err := conn.Write(bytes.Repeat(answer, 2)); err != nil {
 			return
@@ -70,14 +70,14 @@ func (s *twice) serve(conn net.Conn) {
 	}
 }
 
-// TestSecondAnswerIsNotLogged reads keys from an ECGrid that gives each of them
-// twice. What comes on a connection that waits for nothing, net/http prints.
+// net/http prints data that arrives on a connection that expects none. A second answer
+// with a key must not get into the log that way.
 func TestSecondAnswerIsNotLogged(t *testing.T) {
 	t.Parallel()
-	v := own(t, inmem)
-	m := mounted(t, v)
-	s := newTwice(t, m.Server)
-	config := m.withLogin("url", "http://"+s.addr+simulator.SOAPPath)
+	v := ownVault(t, inmem)
+	m := newMount(t, v)
+	s := newDoubleAnswerServer(t, m.Server)
+	config := m.loginConfigWith("url", "http://"+s.addr+simulator.SOAPPath)
 	delete(config, "ca_cert")
 	m.ok(t, http.MethodPost, m.at("config"), config)
 	for range 5 {
@@ -87,14 +87,14 @@ func TestSecondAnswerIsNotLogged(t *testing.T) {
 	m.ok(t, "LIST", m.at("keys"), nil)
 	m.read(t, m.at("status"))
 	m.disable(t)
-	eventually(t, 10*time.Second, "the client hangs up on who answers twice", func() bool { return s.heard.Load() >= 10 })
+	eventually(t, 10*time.Second, "the client closes each connection with a second answer", func() bool { return s.hangUps.Load() >= 10 })
 	v.stop()
 
 	for _, leak := range v.leaks(m.secrets()) {
 		t.Error("a secret is in", leak)
 	}
-	// The positive control: there is a log at this level, and secrets to find in it.
-	if s.said.Load() < 10 || !bytes.Contains(readAll(v.logPath()), []byte("[TRACE]")) {
+	// The positive control: there were answers, and a log at this level.
+	if s.answers.Load() < 10 || !bytes.Contains(readAll(v.logPath()), []byte("[TRACE]")) {
 		t.Error("the search proves nothing")
 	}
 }

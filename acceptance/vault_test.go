@@ -2,11 +2,8 @@ package acceptance
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,9 +14,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"vault-plugin-ecgrid/acceptance/vaulttest"
 )
 
-// storage is where a Vault keeps its data: raft survives its process.
+// storage is where a Vault keeps its data. Raft survives the end of the process.
 type storage string
 
 const (
@@ -27,8 +26,8 @@ const (
 	raft  storage = "raft"
 )
 
-// vault is a real Vault server with the plugin in its catalog. Its embedded
-// client is root's.
+// vault is a real Vault server with the plugin in its catalog. The embedded client has
+// the root token.
 type vault struct {
 	*client
 
@@ -36,11 +35,10 @@ type vault struct {
 	addr      string // https://127.0.0.1:port
 	unsealKey string
 	mounts    atomic.Int32
+	process   atomic.Pointer[vaulttest.Process]
 
 	mu       sync.Mutex
-	cmd      *exec.Cmd
-	exited   chan struct{}
-	failures bytes.Buffer // what every failed command and request said
+	failures bytes.Buffer // the output of every failed command and request
 }
 
 var vaultCount atomic.Int32
@@ -68,165 +66,33 @@ func (v *vault) auditPath() string { return filepath.Join(v.dir, "audit.log") }
 func (v *vault) caPath() string    { return filepath.Join(v.dir, "ca.pem") }
 
 func (v *vault) configure(s storage) error {
-	port, clusterPort, err := freePorts()
-	if err != nil {
-		return err
-	}
-	tlsConfig, err := writeCertificate(v.dir)
-	if err != nil {
-		return err
-	}
-	v.addr = fmt.Sprintf("https://127.0.0.1:%d", port)
+	addr, trust, err := vaulttest.Config{Dir: v.dir, PluginDir: suite.pluginDir, Raft: s == raft}.Write()
+	v.addr = addr
 	v.client = &client{vault: v, http: &http.Client{
 		Timeout:   time.Minute,
-		Transport: &http.Transport{TLSClientConfig: tlsConfig, MaxIdleConnsPerHost: 256},
+		Transport: &http.Transport{TLSClientConfig: trust, MaxIdleConnsPerHost: 256},
 	}}
-	store := `storage "inmem" {}`
-	if s == raft {
-		path := filepath.Join(v.dir, "raft")
-		if err := os.Mkdir(path, 0o700); err != nil {
-			return err
-		}
-		store = fmt.Sprintf("storage \"raft\" {\n  path = %q\n  node_id = \"one\"\n}", path)
-	}
-	config := fmt.Sprintf(`%s
-listener "tcp" {
-  address         = "127.0.0.1:%d"
-  cluster_address = "127.0.0.1:%d"
-  tls_cert_file   = %q
-  tls_key_file    = %q
-}
-api_addr         = %q
-cluster_addr     = "https://127.0.0.1:%d"
-plugin_directory = %q
-disable_mlock    = true
-log_level        = "trace"
-`, store, port, clusterPort, filepath.Join(v.dir, "cert.pem"), filepath.Join(v.dir, "key.pem"), v.addr, clusterPort, suite.pluginDir)
-	return os.WriteFile(filepath.Join(v.dir, "vault.hcl"), []byte(config), 0o600)
-}
-
-// freePorts holds both before it lets go of either, so that they differ.
-func freePorts() (a, b int, err error) {
-	first, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, 0, err
-	}
-	defer first.Close()
-	second, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, 0, err
-	}
-	defer second.Close()
-	return first.Addr().(*net.TCPAddr).Port, second.Addr().(*net.TCPAddr).Port, nil
+	return err
 }
 
 // launch starts the process and waits until it answers.
 func (v *vault) launch() error {
-	log, err := os.OpenFile(v.logPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	cmd := exec.Command(suite.vaultBin, "server", "-config="+filepath.Join(v.dir, "vault.hcl"))
-	cmd.Dir, cmd.Env = v.dir, cleanEnv(v.dir)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	release, err := guard(cmd.Process.Pid)
-	if err != nil {
-		_ = cmd.Process.Kill()
-		return err
-	}
-	exited := make(chan struct{})
-	go func() {
-		_ = cmd.Wait() // how it ended is in the log
-		release()
-		close(exited)
-	}()
-	v.mu.Lock()
-	v.cmd, v.exited = cmd, exited
-	v.mu.Unlock()
-	return v.await(func() bool {
-		_, err := v.do(http.MethodGet, "sys/seal-status", nil)
-		return err == nil
-	})
+	p, err := vaulttest.Serve(suite.vaultBin, v.dir, v.api())
+	v.process.Store(p)
+	return err
 }
 
-// guard ends a process when this one dies without tidying up, on a timeout of go
-// test for instance: the pipe then closes.
-func guard(pid int) (release func(), err error) {
-	sh := exec.Command("sh", "-c", `read -r _; kill -KILL "$1"`, "guard", fmt.Sprint(pid))
-	hold, err := sh.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := sh.Start(); err != nil {
-		return nil, err
-	}
-	return func() {
-		_ = sh.Process.Kill() // first, or closing the pipe would make it act
-		_ = sh.Wait()
-		_ = hold.Close()
-	}, nil
+func (v *vault) initialize() (err error) {
+	v.unsealKey, v.client.token, err = v.api().Initialize()
+	return err
 }
 
-// cleanEnv keeps a user's own Vault settings and token out of the tests.
-func cleanEnv(home string) []string {
-	env := []string{"HOME=" + home}
-	for _, name := range []string{"PATH", "TMPDIR"} {
-		if value, ok := os.LookupEnv(name); ok {
-			env = append(env, name+"="+value)
-		}
-	}
-	return env
-}
-
-// await polls, and gives up at once when the process has ended.
-func (v *vault) await(ready func() bool) error {
-	deadline := time.After(time.Minute)
-	for !ready() {
-		select {
-		case <-v.exited:
-			return errors.New("vault has ended")
-		case <-deadline:
-			return errors.New("vault is not ready after a minute")
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	return nil
-}
-
-func (v *vault) initialize() error {
-	a, err := v.do(http.MethodPut, "sys/init", map[string]any{"secret_shares": 1, "secret_threshold": 1})
-	if err != nil {
-		return err
-	}
-	var keys struct {
-		Keys      []string `json:"keys"`
-		RootToken string   `json:"root_token"`
-	}
-	if err := a.decode(&keys); err != nil || len(keys.Keys) != 1 {
-		return fmt.Errorf("sys/init answered %d: %w", a.Status, err)
-	}
-	v.unsealKey, v.client.token = keys.Keys[0], keys.RootToken
-	return nil
-}
-
-func (v *vault) unseal() error {
-	if a, err := v.do(http.MethodPut, "sys/unseal", map[string]any{"key": v.unsealKey}); err != nil || a.Status != http.StatusOK {
-		return fmt.Errorf("sys/unseal answered %d: %w", a.Status, err)
-	}
-	return v.await(func() bool {
-		a, err := v.do(http.MethodGet, "sys/health", nil)
-		return err == nil && a.Status == http.StatusOK
-	})
-}
+func (v *vault) unseal() error { return v.api().Unseal(v.unsealKey) }
 
 func (v *vault) enableAudit() error {
-	a, err := v.do(http.MethodPut, "sys/audit/file", map[string]any{"type": "file", "options": map[string]any{"file_path": v.auditPath()}})
-	if err == nil && a.Status >= 400 {
-		err = fmt.Errorf("sys/audit answered %d: %s", a.Status, a.body)
+	a, err := v.do(http.MethodPut, "sys/audit/file", fields{"type": "file", "options": fields{"file_path": v.auditPath()}})
+	if err == nil && !a.OK() {
+		err = fmt.Errorf("sys/audit answered %d: %s", a.Status, a.Body)
 	}
 	return err
 }
@@ -239,19 +105,10 @@ func (v *vault) registerPlugin() error {
 	return nil
 }
 
-func (v *vault) pid() int {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.cmd.Process.Pid
-}
+// kill sends SIGKILL.
+func (v *vault) kill() { v.process.Load().Kill() }
 
-// kill is SIGKILL: nothing gets to tidy up.
-func (v *vault) kill() {
-	_ = v.cmd.Process.Kill()
-	<-v.exited
-}
-
-// restart brings a raft Vault back after kill.
+// restart starts a killed raft Vault again.
 func (v *vault) restart(t *testing.T) {
 	t.Helper()
 	if err := errors.Join(v.launch(), v.unseal()); err != nil {
@@ -259,47 +116,42 @@ func (v *vault) restart(t *testing.T) {
 	}
 }
 
-func (v *vault) running() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.cmd == nil {
-		return false
-	}
-	select {
-	case <-v.exited:
-		return false
-	default:
-		return true
-	}
-}
+func (v *vault) running() bool { return v.process.Load().Running() }
 
-// stop ends the server and whatever is left of its plugins. It may be called again.
+// stop ends the server and any plugin process that is left. It may be called again.
 func (v *vault) stop() {
 	if !v.running() {
 		return
 	}
-	plugins := v.plugins()
-	_ = v.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-v.exited:
-	case <-time.After(20 * time.Second):
-		v.kill()
-	}
+	plugins := v.process.Load().Plugins()
+	v.process.Load().Stop()
 	for _, pid := range plugins {
-		signal(pid, syscall.SIGKILL)
+		vaulttest.Signal(pid, syscall.SIGKILL)
 	}
 }
 
-// record keeps what a failure said, for the search for secrets.
-func (v *vault) record(said []byte) {
+// pluginPID is the process that serves the mounts. The one that served a registration
+// ends by itself.
+func (v *vault) pluginPID(t *testing.T) int {
+	t.Helper()
+	var pids []int
+	eventually(t, 10*time.Second, "one plugin process", func() bool {
+		pids = v.process.Load().Plugins()
+		return len(pids) == 1
+	})
+	return pids[0]
+}
+
+// recordFailure keeps the output of a failure for the search for secrets.
+func (v *vault) recordFailure(output []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.failures.Write(said)
+	v.failures.Write(output)
 	v.failures.WriteByte('\n')
 }
 
-// leaks names the places where any of the secrets has been written. Vault's log
-// holds the plugin's stderr.
+// leaks names the places that contain any of the secrets. Vault's log contains the
+// plugin's stderr.
 func (v *vault) leaks(secrets []string) []string {
 	v.mu.Lock()
 	failures := bytes.Clone(v.failures.Bytes())
@@ -310,14 +162,14 @@ func (v *vault) leaks(secrets []string) []string {
 		"the audit log":                      readAll(v.auditPath()),
 		"the answer to a failed request":     failures,
 	} {
-		if where := search(text, secrets); where != "" {
-			found = append(found, place+": "+where)
+		if before := search(text, secrets); before != "" {
+			found = append(found, place+": "+before)
 		}
 	}
 	return found
 }
 
-// search shows where the first secret stands, without showing it.
+// search shows the text before the first secret, without the secret.
 func search(text []byte, secrets []string) string {
 	for _, secret := range secrets {
 		if i := bytes.Index(text, []byte(secret)); i >= 0 && secret != "" {
@@ -341,69 +193,35 @@ func tail(path string) string {
 	return strings.Join(lines[max(0, len(lines)-15):], "\n")
 }
 
-// client is one token's way to a Vault.
+// client sends requests and runs commands with one token.
 type client struct {
 	vault *vault
 	http  *http.Client
 	token string
 }
 
-func (c *client) as(token string) *client {
+func (c *client) withToken(token string) *client {
 	other := *c
 	other.token = token
 	return &other
 }
 
-// answer is what Vault's HTTP API said.
-type answer struct {
-	Status        int            `json:"-"`
-	LeaseID       string         `json:"lease_id"`
-	LeaseDuration int            `json:"lease_duration"`
-	Renewable     bool           `json:"renewable"`
-	Data          map[string]any `json:"data"`
-	Warnings      []string       `json:"warnings"`
-	Errors        []string       `json:"errors"`
-	Auth          struct {
-		ClientToken string `json:"client_token"`
-	} `json:"auth"`
-	body []byte
+func (c *client) api() vaulttest.Client {
+	return vaulttest.Client{HTTP: c.http, Addr: c.vault.addr, Token: c.token}
 }
 
-// do sends one request; path is taken as it is, %-escapes and all.
+type answer = vaulttest.Response
+
+// do sends one request; path is sent as it is, %-escapes included.
 func (c *client) do(method, path string, body any) (answer, error) {
-	return c.doContext(context.Background(), method, path, body)
-}
-
-func (c *client) doContext(ctx context.Context, method, path string, body any) (answer, error) {
-	var a answer
-	payload, err := jsonBody(body)
-	if err != nil {
-		return a, err
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.vault.addr+"/v1/"+path, payload)
-	if err != nil {
-		return a, err
-	}
-	req.Header.Set("X-Vault-Token", c.token)
-	req.Header.Set("X-Vault-Request", "true")
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return a, err
-	}
-	defer resp.Body.Close()
-	a.Status = resp.StatusCode
-	if a.body, err = io.ReadAll(resp.Body); err != nil {
-		return a, err
-	}
+	a, err := c.api().Do(method, path, body)
 	if a.Status >= 400 {
-		c.vault.record(a.body)
+		c.vault.recordFailure(a.Body)
 	}
-	_ = a.decode(&a) // not every answer has this form: then the fields stay empty
-	return a, nil
+	return a, err
 }
 
-// cli runs the real vault command and gives back what it said, on both streams,
-// and its exit code.
+// cli runs the real vault command. It returns both output streams and the exit code.
 func (c *client) cli(args ...string) (string, int) {
 	return c.cliInput("", args...)
 }
@@ -411,13 +229,13 @@ func (c *client) cli(args ...string) (string, int) {
 func (c *client) cliInput(stdin string, args ...string) (string, int) {
 	cmd := exec.Command(suite.vaultBin, args...)
 	cmd.Dir = c.vault.dir
-	cmd.Env = append(cleanEnv(c.vault.dir), "VAULT_ADDR="+c.vault.addr, "VAULT_CACERT="+c.vault.caPath(), "VAULT_TOKEN="+c.token)
+	cmd.Env = append(vaulttest.Environment(c.vault.dir), "VAULT_ADDR="+c.vault.addr, "VAULT_CACERT="+c.vault.caPath(), "VAULT_TOKEN="+c.token)
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return string(out), 0
 	}
-	c.vault.record(out)
+	c.vault.recordFailure(out)
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		return string(out), exit.ExitCode()
 	}

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prints the commit that is built: 12 digits, "-dirty" when tracked files differ
-# from it, "unknown" outside a git work tree.
+# Prints the commit: 12 digits, with "-dirty" if tracked files differ from it, or
+# "unknown" outside a git work tree.
 cd -- "$(dirname -- "$0")/.." || exit 1
 if ! commit=$(git rev-parse -q --verify --short=12 HEAD 2>/dev/null); then
 	echo unknown

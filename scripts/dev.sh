@@ -1,5 +1,5 @@
 #!/bin/sh
-# The demo's parts, left running: a Vault with the plugin mounted and an ECGrid simulator.
+# Runs a Vault with the plugin mounted, and an ECGrid simulator, until Ctrl-C.
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 # shellcheck source=scripts/lib.sh
 . "$root/scripts/lib.sh"
@@ -37,9 +37,9 @@ vault plugin reload -plugin=vault-plugin-ecgrid
 Vault's log:      $work/vault.log
 Simulator's log:  $work/simulator.log
 
-Ctrl-C ends it all.
+Ctrl-C stops everything.
 END
 
 wait "$vault_pid" || true
 tail -n 15 vault.log >&2
-fail "vault has ended by itself"
+fail "vault has ended (see its log above)"

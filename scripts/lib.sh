@@ -1,7 +1,6 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2154 # root is the caller's
-# What demo.sh and dev.sh share: the parts they start, show and tidy up.
-# Sourced, after $root is set to the repository.
+# Functions of demo.sh and dev.sh. Source it with $root set to the repository.
 
 set -eu
 
@@ -9,7 +8,7 @@ set -eu
 . "$root/scripts/env.sh"
 
 for name in $(env | sed -n 's/^\(VAULT_[A-Z0-9_]*\)=.*/\1/p'); do
-	case $name in VAULT_BIN) ;; *) unset "$name" ;; esac # a user's own Vault is none of ours
+	case $name in VAULT_BIN) ;; *) unset "$name" ;; esac # the user's own Vault must not be used
 done
 
 work=
@@ -25,20 +24,20 @@ fail() {
 	exit 1
 }
 
-# run COMMAND…: shows it, runs it, shows what it answered.
+# run COMMAND…: shows the command and its output.
 run() {
 	typed "$*"
 	answer=$("$@" 2>&1) || {
 		printf '%s\n' "$answer" | indent
-		fail "that was meant to work"
+		fail "the command failed"
 	}
 	[ -z "$answer" ] || printf '%s\n' "$answer" | indent
 }
 
-# refused COMMAND…: the same for a command that has to fail.
+# refused COMMAND…: the same for a command that must fail.
 refused() {
 	typed "$*"
-	if answer=$("$@" 2>&1); then fail "that was meant to be refused"; fi
+	if answer=$("$@" 2>&1); then fail "the command was not refused"; fi
 	printf '%s\n' "$answer" | sed '/^$/d' | indent
 }
 
@@ -50,8 +49,8 @@ stop() {
 
 # shellcheck disable=SC2317 # called by the trap
 tidy_up() {
-	trap '' HUP INT TERM # once is enough
-	stop "$vault_pid"    # before the simulator, which the plugin still logs out of
+	trap '' HUP INT TERM # not again
+	stop "$vault_pid"    # first: the plugin logs out at the simulator
 	stop "$simulator_pid"
 	[ -z "$work" ] || rm -rf "$work"
 }
@@ -67,11 +66,11 @@ prepare() {
 	(cd "$root" && go build -o "$work/demokit" ./scripts/demokit)
 	cd "$work"
 	mkdir bin
-	ln -s "$vault_bin" bin/vault # whatever its file is called
+	ln -s "$vault_bin" bin/vault # the file may have another name
 	PATH=$work/bin:$PATH
 }
 
-# alive PID LOG NAME: fails with the end of LOG when the process has ended.
+# alive PID LOG: if the process has ended, prints the end of LOG and fails.
 alive() {
 	kill -0 "$1" 2>/dev/null && return 0
 	tail -n 15 "$2" >&2
@@ -94,10 +93,10 @@ start_simulator() {
 
 ready() { ./demokit field ready.json "$1"; }
 
-# A port that is free now may be taken a moment later: then another one is tried.
+# A free port may be in use a moment later. Then it tries another one.
 start_vault() {
 	for attempt in 1 2 3 4 5; do
-		[ "$attempt" -eq 1 ] || note "that port was just taken, trying another"
+		[ "$attempt" -eq 1 ] || note "the port is in use, trying another one"
 		port=$(./demokit port)
 		if try_vault; then return 0; fi
 		stop "$vault_pid"
@@ -114,7 +113,7 @@ try_vault() {
 	export VAULT_ADDR VAULT_TOKEN
 	printf 'plugin_directory = "%s"\n' "$root/bin" >vault.hcl
 	typed "vault server -dev -dev-no-store-token -dev-listen-address=127.0.0.1:$port -config=vault.hcl &"
-	# The token goes by the environment: arguments are for everyone to see.
+	# The token is in the environment, since every user can see arguments.
 	VAULT_DEV_ROOT_TOKEN_ID=$VAULT_TOKEN vault server -dev -dev-no-store-token \
 		-dev-listen-address="127.0.0.1:$port" -config=vault.hcl >vault.log 2>&1 &
 	vault_pid=$!
@@ -125,11 +124,11 @@ try_vault() {
 		[ "$tries" -lt 100 ] || return 1
 		sleep 0.2
 	done
-	# Another server may have answered on a port that ours did not get.
+	# If this server has ended, another one answered on its port.
 	kill -0 "$vault_pid" 2>/dev/null
 }
 
-# The version as the binary itself reports it: Vault refuses any other.
+# Vault accepts only the version that the binary reports.
 plugin_version() {
 	"$root/bin/vault-plugin-ecgrid" -version | sed -n 's/.*\(v[0-9][0-9]*\.[0-9][0-9A-Za-z.+-]*\).*/\1/p' | head -n 1
 }

@@ -1,5 +1,6 @@
 #!/bin/sh
-# gofmt, vet, staticcheck and, where it is installed, shellcheck. Runs all of them before it fails.
+# Runs gofmt, go vet, staticcheck and, if it is installed, shellcheck. A failure does not
+# stop the others.
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
 # shellcheck source=scripts/env.sh
 . "$root/scripts/env.sh"
@@ -28,6 +29,6 @@ done
 if command -v shellcheck >/dev/null 2>&1; then
 	check shellcheck -x scripts/*.sh .ci/run
 else
-	echo "== shellcheck is not installed: scripts not checked"
+	echo "== shellcheck is not installed: the scripts are not checked"
 fi
 exit "$failed"

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Builds dist/ from the commit at hand: make release VERSION=vX.Y.Z. docs/release.md
-# tells what is in it. The same commit and Go give the same bytes.
+# Builds dist/ from the current commit: make release VERSION=vX.Y.Z. docs/release.md
+# describes the files. The same commit and Go version give the same bytes.
 #
-#   VERSION            vX.Y.Z, nothing else
+#   VERSION            vX.Y.Z
 #   PLATFORMS          some of the platforms below instead of all
-#   FORCE=1            release a tree that differs from its commit; its commit then ends in -dirty
-#   SOURCE_DATE_EPOCH  the time of everything inside, instead of the commit's
+#   FORCE=1            release a work tree with changes; its commit then ends in -dirty
+#   SOURCE_DATE_EPOCH  the time of all files, instead of the commit's
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 # shellcheck source=scripts/env.sh
@@ -24,33 +24,33 @@ die() {
 version=${VERSION:-}
 number='(0|[1-9][0-9]*)'
 case $version in
-'') die "which version? make release VERSION=vX.Y.Z" ;;
-*[!v0-9.]*) valid= ;; # a line break too, which grep would not see
+'') die "set the version: make release VERSION=vX.Y.Z" ;;
+*[!v0-9.]*) valid= ;; # also a line break, which grep would not see
 *) valid=$(printf '%s\n' "$version" | grep -Ex "v$number\.$number\.$number" || true) ;;
 esac
-[ -n "$valid" ] || die "'$version' is no version: it has to be vX.Y.Z, as in v1.2.3"
+[ -n "$valid" ] || die "'$version' is not a version: use vX.Y.Z, as in v1.2.3"
 
 platforms=${PLATFORMS:-$all}
 for platform in $platforms; do
-	case " $all " in *" $platform "*) ;; *) die "no platform '$platform': PLATFORMS takes some of $all" ;; esac
+	case " $all " in *" $platform "*) ;; *) die "unknown platform '$platform': PLATFORMS takes some of $all" ;; esac
 done
 
-commit=$(git rev-parse -q --verify --short=12 HEAD 2>/dev/null) || die "needs a git work tree with a commit"
+commit=$(git rev-parse -q --verify --short=12 HEAD 2>/dev/null) || die "this is not a git work tree with a commit"
 changes=$(git status --porcelain --untracked-files=all)
 if [ -n "$changes" ]; then
 	printf '%s\n' "$changes" >&2
-	[ "${FORCE:-}" = 1 ] || die "this tree differs from its commit $commit (above): commit, or FORCE=1"
+	[ "${FORCE:-}" = 1 ] || die "the work tree differs from its commit $commit (above): commit the changes, or set FORCE=1"
 	commit=$commit-dirty
-	say "FORCE=1: releasing a tree that differs from its commit, as $commit; nobody can build it again"
+	say "FORCE=1: releasing a work tree that differs from its commit, as $commit; nobody can build it again"
 fi
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 
-# What else of the user's own settings could change in the binaries.
+# Other settings of the user that would change the binaries.
 GOEXPERIMENT='' GOFIPS140=off GOAMD64=v1 GOARM64=v8.0 CGO_ENABLED=0
 export GOEXPERIMENT GOFIPS140 GOAMD64 GOARM64 CGO_ENABLED SOURCE_DATE_EPOCH
 unset GOOS GOARCH
 
-# dist/ is there whole or not at all.
+# A failure leaves no dist/.
 rm -rf dist
 trap '[ "$?" -eq 0 ] || rm -rf dist' EXIT
 trap 'exit 129' HUP
@@ -66,7 +66,7 @@ for platform in $platforms; do
 done
 
 say "archives, SBOMs, OCI image, sums"
-git -c core.quotePath=off ls-files --cached --others --exclude-standard -- README.md CHANGELOG.md LICENSE docs examples |
+git -c core.quotePath=off ls-files --cached --others --exclude-standard -- README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs examples |
 	go -C tools/release run . -root "$PWD" -version "$version" -commit "$commit"
 rm -rf dist/bin
 find dist -type d -exec chmod 755 {} + -o -type f -exec chmod 644 {} +

@@ -1,5 +1,5 @@
-// Package scripts tests the scripts with stand-ins for go and vault, so that it
-// takes seconds and builds nothing.
+// Package scripts tests the scripts with fake go and vault commands. It builds nothing and
+// takes seconds.
 package scripts
 
 import (
@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// theGo notes how it was called, fails where GO_FAILS names its command, and makes
-// of every -o FILE a program that says "ran".
-const theGo = `#!/bin/sh
+// fakeGo records its arguments, and fails if GO_FAILS is its subcommand. For -o FILE it
+// writes a program that prints "ran".
+const fakeGo = `#!/bin/sh
 printf '%s | %s\n' "${GOFLAGS-}" "$*" >>"$GO_CALLS"
 [ "${GO_FAILS-}" != "$1" ] || exit 1
 while [ $# -gt 0 ]; do
@@ -24,22 +24,22 @@ while [ $# -gt 0 ]; do
 done
 `
 
-const theVault = `#!/bin/sh
+const fakeVault = `#!/bin/sh
 echo 'Vault v1.21.0 (of a test)'
 `
 
-// prepared starts what demo and dev start with, and uses what they then have.
-const prepared = `root=$PWD; . scripts/lib.sh; prepare; ./demokit port; vault version; printf '%s\n' "$work"`
+// prepareDemo runs the setup of demo.sh and dev.sh, and its results.
+const prepareDemo = `root=$PWD; . scripts/lib.sh; prepare; ./demokit port; vault version; printf '%s\n' "$work"`
 
-// shell is a clone of the working tree, and the stand-ins.
+// shell is a clone of the work tree with the fake commands.
 type shell struct {
 	dir   string // the clone
-	away  string // a directory beside it, where vault is "./its vault"
-	calls string // what theGo noted
+	away  string // a directory beside it with a vault called "its vault"
+	calls string // the record of fakeGo
 	env   []string
 }
 
-// newShell clones with more options of git's.
+// newShell passes options to git clone.
 func newShell(t *testing.T, options ...string) shell {
 	t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
@@ -51,9 +51,9 @@ func newShell(t *testing.T, options ...string) shell {
 	}
 	s := shell{dir: filepath.Join(tmp, "clone"), away: filepath.Join(tmp, "away"), calls: filepath.Join(tmp, "calls")}
 	tools := filepath.Join(tmp, "tools")
-	program(t, filepath.Join(tools, "go"), theGo)
-	program(t, filepath.Join(tools, "vault"), strings.Replace(theVault, "1.21", "1.2", 1)) // too old to be taken
-	program(t, filepath.Join(s.away, "its vault"), theVault)
+	program(t, filepath.Join(tools, "go"), fakeGo)
+	program(t, filepath.Join(tools, "vault"), strings.Replace(fakeVault, "1.21", "1.2", 1)) // too old to be used
+	program(t, filepath.Join(s.away, "its vault"), fakeVault)
 	for _, v := range os.Environ() {
 		switch name, _, _ := strings.Cut(v, "="); {
 		case strings.HasPrefix(name, "MAKE"), name == "MFLAGS", strings.HasPrefix(name, "GIT_"), strings.HasPrefix(name, "VAULT_"):
@@ -96,7 +96,7 @@ func (s shell) run(dir string, more []string, name string, args ...string) (stri
 	return string(out), err
 }
 
-// A script changes directory: what is relative has to be found all the same.
+// Scripts change directory, but relative paths start in the user's.
 func TestVaultBinIsMadeAbsolute(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
@@ -109,7 +109,7 @@ func TestVaultBinIsMadeAbsolute(t *testing.T) {
 		"vault.sh from elsewhere": {s.away, "./its vault", []string{"sh", "../clone/scripts/vault.sh"}, filepath.Join(s.away, "its vault") + "\n"},
 		"a command on PATH":       {s.away, "its vault", []string{"sh", "-c", `PATH=.:$PATH sh ../clone/scripts/vault.sh`}, filepath.Join(s.away, "its vault") + "\n"},
 		"vault on PATH":           {s.away, "", []string{"sh", "-c", `mkdir v && cp "its vault" v/vault && PATH=v:$PATH sh ../clone/scripts/vault.sh`}, filepath.Join(s.away, "v", "vault") + "\n"},
-		"demo and dev":            {s.dir, "../away/its vault", []string{"sh", "-c", prepared}, "ran\nVault v1.21.0 (of a test)\n"},
+		"demo and dev":            {s.dir, "../away/its vault", []string{"sh", "-c", prepareDemo}, "ran\nVault v1.21.0 (of a test)\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -120,12 +120,12 @@ func TestVaultBinIsMadeAbsolute(t *testing.T) {
 		})
 	}
 	if out, err := s.run(s.away, []string{"VAULT_BIN=./none"}, "sh", "../clone/scripts/vault.sh"); err == nil {
-		t.Errorf("a VAULT_BIN that is not there was taken: %s", out)
+		t.Errorf("a missing VAULT_BIN was accepted: %s", out)
 	}
 }
 
-// Where nothing may be run in TMPDIR, another directory is used, and left clean.
-func TestTmpdirThatRunsNothing(t *testing.T) {
+// If programs cannot run from TMPDIR, another directory is used, and left clean.
+func TestNoexecTmpdir(t *testing.T) {
 	t.Parallel()
 	mount := []string{"unshare", "--user", "--map-root-user", "--mount", "sh", "-c", `mount -t tmpfs -o noexec none "$TMPDIR" && eval "$1"`, "sh"}
 	for name, c := range map[string]struct {
@@ -139,11 +139,11 @@ func TestTmpdirThatRunsNothing(t *testing.T) {
 			t.Parallel()
 			s := newShell(t)
 			env := []string{"TMPDIR=" + filepath.Join(s.dir, c.tmpdir), "VAULT_BIN=" + filepath.Join(t.TempDir(), "vault")}
-			program(t, strings.TrimPrefix(env[1], "VAULT_BIN="), theVault)
+			program(t, strings.TrimPrefix(env[1], "VAULT_BIN="), fakeVault)
 			if out, err := s.run(s.dir, env, c.within[0], append(c.within[1:], "true")...); err != nil {
 				t.Skipf("mounting is not allowed here: %v, %s", err, out)
 			}
-			out, err := s.run(s.dir, env, c.within[0], append(c.within[1:], prepared)...)
+			out, err := s.run(s.dir, env, c.within[0], append(c.within[1:], prepareDemo)...)
 			if err != nil || !strings.HasPrefix(out, "ran\nVault ") {
 				t.Fatalf("%v\n%s", err, out)
 			}
@@ -156,7 +156,7 @@ func TestTmpdirThatRunsNothing(t *testing.T) {
 	}
 }
 
-// No script, and no target of make, calls go with the user's own flags.
+// No script or make target calls go with the user's own flags.
 func TestUsersGoflagsChangeNothing(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
@@ -168,12 +168,12 @@ func TestUsersGoflagsChangeNothing(t *testing.T) {
 		"test-docs.sh": "sh scripts/test-docs.sh",
 		"release.sh":   "VERSION=v0.0.1 FORCE=1 sh scripts/release.sh",
 		"vault.sh":     "VAULT_BIN= sh scripts/vault.sh",
-		"demo and dev": prepared,
+		"demo and dev": prepareDemo,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			calls := filepath.Join(t.TempDir(), "calls")
-			// How it ends does not count: theGo has built nothing.
+			// The result does not matter: fakeGo builds nothing.
 			out, _ := s.run(s.dir, []string{"VAULT_BIN=../away/its vault", "GO_CALLS=" + calls, "GOFLAGS=-mod=vendor -tags=users", "GOWORK=/users/go.work"}, "sh", "-c", command)
 			noted, err := os.ReadFile(calls)
 			if err != nil {
@@ -194,12 +194,13 @@ func TestFailingGoListFailsTheRun(t *testing.T) {
 	for fails, wantError := range map[string]bool{"nothing": false, "list": true, "test": true} {
 		out, err := s.run(s.dir, []string{"VAULT_BIN=../away/its vault", "GO_FAILS=" + fails}, "sh", "scripts/test.sh")
 		if (err != nil) != wantError {
-			t.Errorf("go %s fails, and the run ended with %v\n%s", fails, err, out)
+			t.Errorf("go %s fails, but the run ended with %v\n%s", fails, err, out)
 		}
 	}
 }
 
-// Git on Windows, and core.autocrlf anywhere, makes CRLF of what is not told to stay.
+// Git with core.autocrlf, which is the default on Windows, converts LF to CRLF unless
+// .gitattributes forbids it.
 func TestCheckoutKeepsLF(t *testing.T) {
 	t.Parallel()
 	s := newShell(t, "-c", "core.autocrlf=true")
@@ -212,7 +213,7 @@ func TestCheckoutKeepsLF(t *testing.T) {
 			t.Errorf("not LF: %s", line)
 		}
 	}
-	if out, err := s.run(s.dir, []string{"VAULT_BIN=../away/its vault"}, "sh", "-c", prepared); err != nil {
+	if out, err := s.run(s.dir, []string{"VAULT_BIN=../away/its vault"}, "sh", "-c", prepareDemo); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if out, err := s.run(s.dir, nil, "make", "-n", "build"); err != nil {
@@ -220,7 +221,7 @@ func TestCheckoutKeepsLF(t *testing.T) {
 	}
 }
 
-// Neither macOS nor every Linux has all of the commands for a SHA-256.
+// Each of the commands may be the only one on a system.
 func TestSHA256(t *testing.T) {
 	t.Parallel()
 	const abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n"
@@ -235,7 +236,7 @@ func TestSHA256(t *testing.T) {
 			if err := os.Symlink(found, filepath.Join(tmp, command)); err != nil {
 				t.Fatal(err)
 			}
-			// A name that openssl and sha256sum would print in their own ways.
+			// openssl and sha256sum print this name differently.
 			file := filepath.Join(tmp, `a\b c`)
 			if err := os.WriteFile(file, []byte("abc"), 0o600); err != nil {
 				t.Fatal(err)
@@ -249,7 +250,7 @@ func TestSHA256(t *testing.T) {
 	}
 }
 
-// What a page tells everybody to type has to be there on macOS too.
+// The pages must work on macOS, which has no sha256sum.
 func TestPagesNeedNoSHA256Sum(t *testing.T) {
 	t.Parallel()
 	pages, err := filepath.Glob("../docs/*.md")

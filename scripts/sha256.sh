@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prints the SHA-256 of a file, which Vault asks for when a plugin is registered, with
-# the command this machine has for it. All of them print the sum first.
+# Prints the SHA-256 of a file, which Vault needs to register a plugin. It uses the command
+# that this machine has. Each prints the sum first.
 set -eu
 [ "$#" -eq 1 ] || {
 	echo "usage: scripts/sha256.sh FILE" >&2

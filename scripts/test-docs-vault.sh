@@ -1,12 +1,11 @@
 #!/bin/sh
-# Stands before vault while make test-docs runs the commands of README.md and docs/.
-# The pages write a login without saying where ECGrid is, since a reader wants the live
-# one. Here it has to be the simulator: its url and CA are added to such a write, and
-# nothing else is changed.
+# Replaces vault when make test-docs runs the commands of README.md and docs/. The pages
+# write a login without a url, since readers use the live ECGrid. This script adds the
+# simulator's url and CA to such a write, and changes nothing else.
 #
 #   TEST_DOCS_VAULT  the vault
 #   TEST_DOCS_URL    the simulator's SOAP endpoint
-#   TEST_DOCS_CA     file with its CA
+#   TEST_DOCS_CA     the file of its CA
 set -eu
 write=
 config=

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs every ```sh block of README.md and docs/*.md on a real Vault with the plugin and
-# an ECGrid simulator; acceptance/docs_test.go says how. It is part of make test.
+# Runs every ```sh block of README.md and docs/*.md on a real Vault with the plugin and an
+# ECGrid simulator (see acceptance/docs_test.go). It is part of make test.
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 # shellcheck source=scripts/env.sh

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Every test. Vault is fetched or built beside the unit tests, since that takes
-# minutes the first time; the acceptance tests then run on it.
+# Runs all tests. Vault is built while the unit tests run, since that takes minutes the
+# first time. Then the acceptance tests run on it.
 set -u
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
 # shellcheck source=scripts/env.sh
@@ -26,22 +26,22 @@ race_flag() {
 	if go test -race -run '^$' errors >"$tmp/race" 2>&1; then
 		echo -race
 	else
-		echo "no race detector here (it needs cgo and a C compiler): tests run without it" >&2
+		echo "the race detector is not available (it needs cgo and a C compiler): tests run without it" >&2
 	fi
 }
 
-title "vault: looked for, or built in the background"
+title "vault: find it, or build it in the background"
 nice scripts/vault.sh >"$tmp/vault" &
 vault_pid=$!
 race=$(race_flag)
 
 title "unit, gRPC and fuzz seeds: go test $race"
-# A list that could not be had has to fail the run, not to test nothing.
-# shellcheck disable=SC2046,SC2086 # words, one a package; an empty flag is no word
+# A failing go list must fail the run.
+# shellcheck disable=SC2046,SC2086 # one word per package; an empty flag is no word
 go list ./... >"$tmp/packages" &&
 	go test $race -timeout 5m $(grep -v -e '/acceptance$' -e '/acceptance/chaos$' "$tmp/packages") || failed="$failed unit"
 
-title "examples against the schemas of those who read them"
+title "examples: check against schemas"
 go -C tools/examples test ./... || failed="$failed examples"
 
 title "vault"
@@ -52,12 +52,12 @@ if wait "$vault_pid"; then
 	export VAULT_BIN PLUGIN_BIN
 	echo "$VAULT_BIN: $("$VAULT_BIN" version)"
 
-	title "acceptance, on that vault: go test $race ./acceptance ./acceptance/chaos"
+	title "acceptance tests on that vault: go test $race ./acceptance ./acceptance/chaos"
 	# shellcheck disable=SC2086
 	go test $race -count=1 -timeout 10m -p 1 ./acceptance ./acceptance/chaos || failed="$failed acceptance"
 else
 	vault_pid=
-	echo "there is no vault to test with" >&2
+	echo "there is no vault for the acceptance tests" >&2
 	failed="$failed vault"
 fi
 

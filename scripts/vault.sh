@@ -1,24 +1,24 @@
 #!/bin/sh
-# Prints the path of a vault that can run the plugin; everything else goes to stderr.
+# Prints the path of a vault that can run the plugin. Messages go to stderr.
 #
 #   scripts/vault.sh             $VAULT_BIN, else a vault on PATH, else the cached build, else builds one
 #   scripts/vault.sh --no-build  the same, but fails (status 3) instead of building
 #
-# The build is done once, from the release that tools/vault/go.mod pins, into
-# ${XDG_CACHE_HOME:-$HOME/.cache}/vault-plugin-ecgrid. It takes minutes.
+# It builds the release that tools/vault/go.mod pins, once, into
+# ${XDG_CACHE_HOME:-$HOME/.cache}/vault-plugin-ecgrid. That takes minutes.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 # shellcheck source=scripts/env.sh
 . "$root/scripts/env.sh"
 
-# 1.16 is the oldest line with version pins (sys/plugins/pins), which a safe
-# upgrade of a plugin needs, and the oldest long-term line.
+# 1.16 is the oldest release line with version pins (sys/plugins/pins), which a safe
+# plugin upgrade needs, and the oldest long-term support line.
 min_major=1
 min_minor=16
 
-tick=10   # seconds between two lines of progress
-patience=90 # seconds without a sign of life before a builder counts as dead
+tick=10         # seconds between two progress messages
+lock_timeout=90 # seconds without progress after which another builder counts as dead
 
 say() { printf 'vault.sh: %s\n' "$*" >&2; }
 die() {
@@ -26,19 +26,20 @@ die() {
 	exit 1
 }
 
-# version_of FILE: "1.21.0" from "Vault v1.21.0 (…), built …"; empty if it is no vault.
+# version_of FILE: prints 1.21.0 for "Vault v1.21.0 (…), built …", and nothing for other
+# programs.
 version_of() {
 	"$1" version </dev/null 2>/dev/null | sed -n '1s/^Vault v\([0-9][0-9A-Za-z.+-]*\).*/\1/p'
 }
 
-# unfit FILE: says why FILE will not do; empty if it will.
+# unfit FILE: prints why FILE cannot be used, or nothing.
 unfit() {
 	v=$(version_of "$1")
 	major=${v%%.*}
 	minor=${v#*.}
 	minor=${minor%%.*}
 	case $v in
-	'') echo "does not answer 'version' like Vault" ;;
+	'') echo "does not print a version as Vault does" ;;
 	*+ent*) echo "is Enterprise $v, which does not start without a license" ;;
 	*)
 		if [ "$major" -lt "$min_major" ] || { [ "$major" -eq "$min_major" ] && [ "$minor" -lt "$min_minor" ]; }; then
@@ -62,15 +63,15 @@ go_minimum() { sed -n 's/^go //p' "$root/go.mod"; }
 
 lines() { grep -c "$1" "$2" 2>/dev/null || true; }
 
-# The build reports through its log: one line a module, then one a package.
+# The log of the build has one line for each module, then one for each package.
 progress() {
 	printf '%s s, %s modules fetched, %s of about 1900 packages compiled' \
 		"$1" "$(lines '^go: downloading' "$log")" "$(lines '^[^: ]*$' "$log")"
 }
 
-# A builder's sign of life is a changing lock/progress, so a lock left by a
-# killed one frees itself, whatever its pid has become. Should two build at
-# once after all, each renames a whole file into place: no harm.
+# A running builder changes lock/progress. So the lock of a killed one times out, whatever
+# its PID is used for now. Two builders at once do no harm: each renames a complete file
+# into place.
 take_lock() {
 	waited=0
 	still=0
@@ -82,8 +83,8 @@ take_lock() {
 		now=$(cat "$lock/progress" 2>/dev/null || true)
 		if [ "$now" = "$last" ]; then still=$((still + 1)); else still=0; fi
 		last=$now
-		if [ "$still" -ge "$patience" ]; then
-			say "the other build has stopped without a word: taking over"
+		if [ "$still" -ge "$lock_timeout" ]; then
+			say "the other build makes no progress: taking over"
 			rm -rf "$lock"
 			still=0
 		fi
@@ -116,10 +117,10 @@ compile() {
 }
 
 build() {
-	rm -f "$bin".new.* "$cache"/build.*.log # what a killed build left
+	rm -f "$bin".new.* "$cache"/build.*.log # left by a killed build
 	tmp=$bin.new.$$
 	log=$cache/build.$$.log
-	say "building vault $version once into $cache (some minutes)"
+	say "building vault $version once into $cache (this takes minutes)"
 	start=$(date +%s)
 	compile >"$log" 2>&1 </dev/null &
 	builder=$!
@@ -139,7 +140,7 @@ build() {
 		die "vault $version could not be built (see above). Put a vault $min_major.$min_minor or newer on PATH, or set VAULT_BIN."
 	fi
 	builder=
-	[ "$(version_of "$tmp")" = "$version" ] || die "the vault just built does not run as $version"
+	[ "$(version_of "$tmp")" = "$version" ] || die "the new vault does not run as $version"
 	mv -f "$tmp" "$bin"
 	say "built in $(($(date +%s) - start)) s"
 }
@@ -155,22 +156,22 @@ fi
 
 if on_path=$(command -v vault 2>/dev/null) && [ -x "$on_path" ]; then
 	why=$(unfit "$on_path")
-	[ -n "$why" ] || found "$(absolute "$on_path")" # PATH may hold relative directories
-	say "not using $on_path: it $why"
+	[ -n "$why" ] || found "$(absolute "$on_path")" # PATH may have relative directories
+	say "not using $on_path, which $why"
 fi
 
 version=$(pinned_version)
-[ -n "$version" ] || die "tools/vault/go.mod names no version of github.com/hashicorp/vault"
+[ -n "$version" ] || die "tools/vault/go.mod has no version of github.com/hashicorp/vault"
 cache=${XDG_CACHE_HOME:-${HOME:?is not set}/.cache}/vault-plugin-ecgrid/vault-$version
 bin=$cache/vault
 lock=$cache/lock
 
 good_build && found "$bin"
 if [ "$mode" = --no-build ]; then
-	say "no suitable vault on PATH or in $cache; scripts/vault.sh builds one"
+	say "no suitable vault on PATH or in $cache: run scripts/vault.sh, which builds one"
 	exit 3
 fi
-command -v go >/dev/null 2>&1 || die "needs Go $(go_minimum) or newer on PATH"
+command -v go >/dev/null 2>&1 || die "put Go $(go_minimum) or newer on PATH"
 
 mkdir -p "$cache"
 trap clean_up EXIT

@@ -12,35 +12,35 @@ import (
 )
 
 const (
-	login     = "vault@example.com"
-	loginID   = 9000
-	keyID     = 9001 // whose API key the second mount uses as its login
-	cacheTTL  = 2 * time.Second
-	firstWord = "First-Passw0rd-of-the-login"
+	login         = "vault@example.com"
+	loginID       = 9000
+	keyID         = 9001 // its API key is the login of the second mount
+	cacheTTL      = 2 * time.Second
+	firstPassword = "First-Passw0rd-of-the-login"
 
 	leaseTTL  = 20 // seconds
 	pause     = 100 * time.Millisecond
-	mostHeld  = 20 // leases a worker
+	maxHeld   = 20 // leases a worker
 	workers   = 8
 	rootPause = 4 * time.Second
 
-	pace       = 3 // refused Logins in a paceWindow, says the engine's contract
-	paceWindow = 15 * time.Minute
+	maxRefused    = 3 // Logins in a refusedWindow, by the engine's contract
+	refusedWindow = 15 * time.Minute
 )
 
-// mounts are two of the engine: one with a password, sessions and no cache, and
-// one with an API key in the login's place and a cache.
+// mounts are two mounts of the engine. The first has a password, sessions and no cache. The
+// second has an API key in the login's place and a cache.
 var mounts = []string{"ecgrid", "cached"}
 
-// source is something that gives a user's key.
+// source is a path that returns a user's key.
 type source struct {
-	mount   string // the first, if it is empty
+	mount   string // "" is the first
 	path    string
 	user    int
-	role    fields // nil: keys/<user_id>
+	role    fields // nil for keys/<user_id>
 	counted bool
-	rotate  bool // an operator rotates it too, and nothing else does
-	rare    bool // read seldom, so that its last lease often ends
+	rotate  bool // only an operator rotates it
+	rare    bool // read rarely, so that its last lease often ends
 }
 
 var sources = []source{
@@ -63,19 +63,19 @@ func (s source) at(path string) string {
 	return s.mount + "/" + path
 }
 
-// stale is how old what a mount gives may be.
-func (s source) stale() time.Duration {
+// maxAge is how old a key from this mount may be.
+func (s source) maxAge() time.Duration {
 	if s.mount == "cached" {
-		return joining + cacheTTL
+		return readOverlap + cacheTTL
 	}
-	return joining
+	return readOverlap
 }
 
 func (s source) roleName() string { return s.path[len("creds/"):] }
 
 func users() []otherhand.User {
 	all := []otherhand.User{
-		{ID: loginID, Login: login, Password: firstWord, AuthLevel: "NetworkAdmin", NetworkID: 1},
+		{ID: loginID, Login: login, Password: firstPassword, AuthLevel: "NetworkAdmin", NetworkID: 1},
 		{ID: keyID, Login: "by key", Password: "Another-Passw0rd", AuthLevel: "NetworkAdmin", NetworkID: 1},
 	}
 	for _, s := range sources {
@@ -84,23 +84,22 @@ func users() []otherhand.User {
 	return all
 }
 
-// load is what goes on while it is bad.
+// load is the work of all clients.
 type load struct {
-	grid *otherhand.Server
-	v    *vault
-	b    *book
-	seed uint64
+	grid    *otherhand.Server
+	v       *vault
+	checker *checker
+	seed    uint64
 
-	// A rotate-root whose answer is lost costs a refused Login, since the only way to
-	// learn that the old password is dead is to try it, and one more each time that
-	// the new one meets a misfortune. At so many the operator waits: what is left of
-	// the pace is for that, or the rest of the run would only test the waiting.
-	rootBudget int
+	// After so many refused Logins the operator does not rotate-root for a while. A
+	// rotate-root whose answer is lost costs one or more, since the engine has to try the
+	// old password. Beyond maxRefused the engine only waits.
+	maxRootRefused int
 
-	until time.Time // for what has to come right by itself
+	deadline time.Time // of the recovery
 }
 
-// run works until ctx ends.
+// run generates load until ctx ends.
 func (l *load) run(ctx context.Context) {
 	var all sync.WaitGroup
 	for i := range workers {
@@ -114,7 +113,7 @@ func (l *load) run(ctx context.Context) {
 
 func (l *load) rng(n int) *rand.Rand { return rand.New(rand.NewPCG(l.seed, uint64(n))) }
 
-// wait gives false when it is over.
+// wait returns false when ctx ends.
 func wait(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
@@ -127,14 +126,14 @@ func wait(ctx context.Context, d time.Duration) bool {
 func (l *load) work(ctx context.Context, rng *rand.Rand) {
 	var held []*lease
 	for wait(ctx, pause/2+time.Duration(rng.Int64N(int64(pause)))) {
-		if len(held) > mostHeld {
-			held = held[1:] // this one expires
+		if len(held) > maxHeld {
+			held = held[1:] // the first one expires
 		}
 		switch roll := rng.IntN(100); {
 		case roll < 3:
-			l.hangUp(ctx, rng)
+			l.readAndHangUp(ctx, rng)
 		case roll < 60 || len(held) == 0:
-			if got := l.read(anySource(rng)); got != nil {
+			if got := l.read(randomSource(rng)); got != nil {
 				held = append(held, got)
 			}
 		case roll < 80:
@@ -147,7 +146,7 @@ func (l *load) work(ctx context.Context, rng *rand.Rand) {
 	}
 }
 
-func anySource(rng *rand.Rand) source {
+func randomSource(rng *rand.Rand) source {
 	for {
 		if s := sources[rng.IntN(len(sources))]; !s.rare || rng.IntN(8) == 0 {
 			return s
@@ -158,50 +157,50 @@ func anySource(rng *rand.Rand) source {
 func (l *load) read(s source) *lease {
 	began := time.Now()
 	r := l.v.do(http.MethodGet, s.at(s.path), nil)
-	l.b.count("read", r.Status)
-	if !r.ok() {
+	l.checker.count("read", r.Status)
+	if !r.OK() {
 		return nil
 	}
 	key, _ := r.Data["api_key"].(string)
-	l.b.read(s.user, key, began, s.stale())
+	l.checker.checkRead(s.user, key, began, s.maxAge())
 	got := &lease{
 		id: r.LeaseID, user: s.user, key: key, counted: s.counted,
-		end: began.Add(time.Duration(r.Duration) * time.Second),
+		end: began.Add(time.Duration(r.LeaseDuration) * time.Second),
 	}
-	l.b.add(got)
+	l.checker.addLease(got)
 	return got
 }
 
-// hangUp is a client that does not wait for its answer.
-func (l *load) hangUp(ctx context.Context, rng *rand.Rand) {
+// readAndHangUp does not wait for the answer.
+func (l *load) readAndHangUp(ctx context.Context, rng *rand.Rand) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(rng.IntN(50))*time.Millisecond)
 	defer cancel()
-	s := anySource(rng)
+	s := randomSource(rng)
 	l.v.doContext(ctx, http.MethodGet, s.at(s.path), nil)
 }
 
 func (l *load) renew(got *lease) {
-	if !l.b.live(got, 5*time.Second) {
+	if !l.checker.isLive(got, 5*time.Second) {
 		return
 	}
 	began := time.Now()
 	r := l.v.do(http.MethodPost, "sys/leases/renew", fields{"lease_id": got.id})
-	l.b.count("renew", r.Status)
+	l.checker.count("renew", r.Status)
 	switch {
-	case r.ok():
-		l.b.extended(got, began.Add(time.Duration(r.Duration)*time.Second))
+	case r.OK():
+		l.checker.leaseRenewed(got, began.Add(time.Duration(r.LeaseDuration)*time.Second))
 	case r.Status != 0:
-		l.b.refusedRenewal(got, began, r.Status)
+		l.checker.checkRefusedRenewal(got, began, r.Status)
 	}
 }
 
 func (l *load) revoke(got *lease) {
-	if !l.b.live(got, 2*time.Second) {
+	if !l.checker.isLive(got, 2*time.Second) {
 		return
 	}
 	r := l.v.do(http.MethodPost, "sys/leases/revoke", fields{"lease_id": got.id, "sync": true})
-	l.b.count("revoke", r.Status)
-	l.b.ended(got)
+	l.checker.count("revoke", r.Status)
+	l.checker.leaseEnded(got)
 }
 
 func (l *load) rotateKeys(ctx context.Context, rng *rand.Rand) {
@@ -216,68 +215,68 @@ func (l *load) rotateKeys(ctx context.Context, rng *rand.Rand) {
 			path = "rotate-role/" + s.roleName()
 		}
 		r := l.v.do(http.MethodPost, s.at(path), nil)
-		l.b.count("rotate-key, -role", r.Status)
+		l.checker.count("rotate-key, -role", r.Status)
 		switch {
-		case r.ok():
-			l.b.confirm(s.user, began)
+		case r.OK():
+			l.checker.confirmRotation(s.user, began)
 		case r.Status >= 500:
-			l.b.failed(s.user, began)
+			l.checker.failRotation(s.user, began)
 		}
 	}
 }
 
 func (l *load) rotateRoot(ctx context.Context) {
 	for wait(ctx, rootPause) {
-		if l.grid.RefusedSince(login, time.Now().Add(-paceWindow)) < l.rootBudget {
-			l.b.count("rotate-root", l.v.do(http.MethodPost, "ecgrid/rotate-root", nil).Status)
+		if l.grid.RefusedSince(login, time.Now().Add(-refusedWindow)) < l.maxRootRefused {
+			l.checker.count("rotate-root", l.v.do(http.MethodPost, "ecgrid/rotate-root", nil).Status)
 		}
 	}
 }
 
-// configure is an operator who changes what has nothing to do with the login.
+// configure changes settings that do not affect the login.
 func (l *load) configure(ctx context.Context, rng *rand.Rand) {
 	methods := []string{http.MethodPost, http.MethodPatch}
 	for wait(ctx, 2*time.Second) {
 		method, mount := methods[rng.IntN(len(methods))], mounts[rng.IntN(len(mounts))]
-		l.b.count("config "+method, l.v.do(method, mount+"/config", fields{"ttl": leaseTTL + rng.IntN(5)}).Status)
-		l.b.count("config read", l.v.do(http.MethodGet, mount+"/config", nil).Status)
-		l.b.count("status", l.v.do(http.MethodGet, mount+"/status", nil).Status)
-		l.b.count("list", l.v.do("LIST", mount+"/keys", nil).Status)
+		l.checker.count("config "+method, l.v.do(method, mount+"/config", fields{"ttl": leaseTTL + rng.IntN(5)}).Status)
+		l.checker.count("config read", l.v.do(http.MethodGet, mount+"/config", nil).Status)
+		l.checker.count("status", l.v.do(http.MethodGet, mount+"/status", nil).Status)
+		l.checker.count("list", l.v.do("LIST", mount+"/keys", nil).Status)
 	}
 }
 
-// disturb kills something every now and then.
+// disturb kills something, or takes it down, at regular intervals.
 func (l *load) disturb(ctx context.Context, every time.Duration) {
 	kinds := []struct {
 		name string
 		do   func() error
 	}{
 		{"plugin killed", l.killPlugin},
-		{"ECGrid refuses", func() error { l.grid.Down(3*time.Second, false); return nil }},
+		{"ECGrid refuses", func() error { l.grid.TakeDown(3*time.Second, false); return nil }},
 		{"plugin reloaded", func() error {
 			l.v.do(http.MethodPut, "sys/plugins/reload/backend", fields{"plugin": pluginName})
-			l.excuse() // it is killed too, a moment later
+			l.orphanSessions() // Vault kills it a moment later
 			return nil
 		}},
 		{"Vault killed", func() error {
 			l.v.kill()
-			l.excuse()
-			return l.comeBack(l.v.launch)
+			l.orphanSessions()
+			return l.restart(l.v.launch)
 		}},
-		{"ECGrid hangs", func() error { l.grid.Down(3*time.Second, true); return nil }},
+		{"ECGrid hangs", func() error { l.grid.TakeDown(3*time.Second, true); return nil }},
 		{"Vault sealed", func() error {
 			l.v.do(http.MethodPut, "sys/seal", nil)
-			l.excuse()
-			return l.comeBack(func() error { return nil })
+			l.orphanSessions()
+			return l.restart(func() error { return nil })
 		}},
 	}
-	for i := 0; wait(ctx, every); i++ { // in this order, so that a short run meets each
+	for i := 0; wait(ctx, every); i++ { // in order, so that a short run has each kind
 		k := kinds[i%len(kinds)]
-		l.b.disturbing(k.name, k.do)
+		l.checker.recordDisturbance(k.name, k.do)
 	}
 }
 
-func (l *load) comeBack(launch func() error) error {
+func (l *load) restart(launch func() error) error {
 	if err := launch(); err != nil {
 		return err
 	}
@@ -286,9 +285,9 @@ func (l *load) comeBack(launch func() error) error {
 
 func (l *load) killPlugin() error {
 	l.v.killPlugin()
-	l.excuse()
+	l.orphanSessions()
 	return nil
 }
 
-// excuse is for what died with a SessionID in its hand that it had not noted yet.
-func (l *load) excuse() { l.grid.Excuse(time.Now().Add(-2 * time.Second)) }
+// orphanSessions is for a process that was killed before it stored its SessionID.
+func (l *load) orphanSessions() { l.grid.OrphanSessions(time.Now().Add(-2 * time.Second)) }

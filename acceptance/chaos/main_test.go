@@ -1,52 +1,43 @@
-// Package chaos runs the plugin in a real Vault, under load, against an ECGrid of
-// another hand that is as bad as a network and a busy service can be, and kills
-// what can be killed. It knows the engine's paths and nothing of its inside.
+// Package chaos runs the plugin in a real Vault under load, against a second ECGrid
+// stand-in that misbehaves as a network and a busy service can, and kills the plugin and
+// Vault. It knows the engine's paths and none of its code.
 //
-//	ECGRID_CHAOS        how long it is bad, 25s by default
-//	ECGRID_CHAOS_SEED   the dice, printed at the start
+//	ECGRID_CHAOS        how long ECGrid misbehaves, 25s by default
+//	ECGRID_CHAOS_SEED   the seed of the random numbers, printed at the start
 //
-// It needs a vault. "make test" gets one; with a bare "go test" it is skipped
-// unless one is on PATH or in the user's cache (see scripts/vault.sh).
+// It needs a vault. "make test" gets one. With a bare "go test" the test is skipped unless
+// one is on PATH or in the user's cache (see scripts/vault.sh).
 package chaos
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strings"
 	"testing"
+
+	"vault-plugin-ecgrid/acceptance/vaulttest"
 )
 
-const pluginName = "vault-plugin-ecgrid"
+const pluginName = vaulttest.PluginName
 
-// tools are the two programs under test.
-var tools struct {
+// programs are the programs under test.
+var programs struct {
 	missing string // why there is no vault
 	vault   string
-	dir     string // plugin directory
-	sum     string
-	version string
+	plugin  vaulttest.Plugin
 }
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	log.SetOutput(io.Discard) // net/http prints what it did not expect
+	log.SetOutput(io.Discard) // net/http prints unexpected answers, with keys
 	dir, err := os.MkdirTemp("", "ecgrid-chaos")
 	if err == nil {
 		defer os.RemoveAll(dir)
-		dir, err = filepath.EvalSymlinks(dir) // Vault refuses links in its plugin directory
-	}
-	if err == nil {
-		err = errors.Join(findVault(), installPlugin(dir))
+		err = findPrograms(dir)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
@@ -55,66 +46,26 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// findVault never builds one: go test would time out before it is done.
-func findVault() error {
-	out, err := exec.Command(filepath.Join("..", "..", "scripts", "vault.sh"), "--no-build").Output()
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		if exit.ExitCode() != 3 {
-			return fmt.Errorf("scripts/vault.sh: %w: %s", err, exit.Stderr)
-		}
-		tools.missing = "no vault to test with: run 'make test', which gets one"
-		fmt.Fprintln(os.Stderr, "chaos: SKIPPED,", tools.missing)
-		return nil
-	}
-	tools.vault = string(bytes.TrimSpace(out))
-	return err
-}
-
-// installPlugin takes a copy of PLUGIN_BIN, or builds one.
-func installPlugin(dir string) error {
-	if tools.missing != "" {
-		return nil
-	}
-	tools.dir = dir
-	target := filepath.Join(dir, pluginName)
-	if built := os.Getenv("PLUGIN_BIN"); built == "" {
-		cmd := exec.Command("go", "build", "-o", target, "../../cmd/"+pluginName)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("building the plugin: %w\n%s", err, out)
-		}
-	} else if raw, err := os.ReadFile(built); err != nil {
-		return err
-	} else if err := os.WriteFile(target, raw, 0o755); err != nil {
-		return err
-	}
-	raw, err := os.ReadFile(target)
+func findPrograms(dir string) error {
+	root, err := filepath.Abs("../..")
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(raw)
-	tools.sum = hex.EncodeToString(sum[:])
-	said, err := exec.Command(target, "-version").Output()
-	if tools.version = regexp.MustCompile(`v\d+\.\d+\.\d+\S*`).FindString(string(said)); err != nil || tools.version == "" {
-		return fmt.Errorf("%s -version names no version: %w", pluginName, err)
+	if programs.vault, err = vaulttest.FindVault(root); errors.Is(err, vaulttest.ErrNoVault) {
+		programs.missing = err.Error()
+		fmt.Fprintln(os.Stderr, "chaos: SKIPPED,", err)
+		return nil
 	}
-	return nil
+	if err != nil {
+		return err
+	}
+	programs.plugin, err = vaulttest.InstallPlugin(root, filepath.Join(dir, "plugins"))
+	return err
 }
 
 func needVault(t *testing.T) {
 	t.Helper()
-	if tools.missing != "" {
-		t.Skip(tools.missing)
+	if programs.missing != "" {
+		t.Skip(programs.missing)
 	}
-}
-
-// environment keeps a user's own Vault settings out.
-func environment(home string) []string {
-	env := []string{"HOME=" + home}
-	for _, kv := range os.Environ() {
-		if strings.HasPrefix(kv, "PATH=") || strings.HasPrefix(kv, "TMPDIR=") {
-			env = append(env, kv)
-		}
-	}
-	return env
 }

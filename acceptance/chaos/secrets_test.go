@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-// window is how much of a secret the index looks at; all are longer.
+// window is the length of the index keys. Secrets are longer.
 const window = 8
 
-// finder looks for many secrets in one pass.
+// finder searches for many secrets in one pass.
 type finder map[[window]byte][]string
 
-// newFinder knows each secret in the forms that it may have been written in.
+// newFinder indexes each secret in several encodings.
 func newFinder(secrets []string) finder {
 	f := finder{}
 	for _, s := range secrets {
@@ -30,7 +30,7 @@ func newFinder(secrets []string) finder {
 }
 
 func forms(s string) map[string]bool {
-	inJSON, _ := json.Marshal(s) // a string always can
+	inJSON, _ := json.Marshal(s) // cannot fail for a string
 	var inXML strings.Builder
 	_ = xml.EscapeText(&inXML, []byte(s))
 	return map[string]bool{
@@ -39,7 +39,7 @@ func forms(s string) map[string]bool {
 	}
 }
 
-// count is how many secrets a text holds, and what stands before the first.
+// count is how many secrets a text contains, and the text before the first one.
 func (f finder) count(text []byte) (n int, before string) {
 	for i := 0; i+window <= len(text); i++ {
 		for _, form := range f[[window]byte(text[i:i+window])] {
@@ -63,10 +63,10 @@ func TestFinder(t *testing.T) {
 	f := newFinder([]string{secret, "another-secret"})
 	for form := range forms(secret) {
 		if n, before := f.count([]byte("a line\nerror: " + form + " and more")); n != 1 || before != "error: " {
-			t.Errorf("%d found before which stands %q", n, before)
+			t.Errorf("%d found, the first after %q", n, before)
 		}
 	}
 	if n, _ := f.count([]byte("k/0123456789+ is only the beginning")); n != 0 {
-		t.Error("found what is not there")
+		t.Error("found a part of a secret")
 	}
 }

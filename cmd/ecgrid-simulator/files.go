@@ -17,8 +17,8 @@ const usersHelp = `
 The file of --users is a JSON list of objects:
   user_id       whole number of at least 1, required
   login_name    required
-  password      random where left out
-  api_key       random where left out
+  password      random if omitted
+  api_key       random if omitted
   no_api_key    true: the user has no API key
   auth_level    Root, TechOps, NetOps, NetworkAdmin, NetworkUser, MailboxAdmin,
                 MailboxUser (the default), TPUser, General
@@ -29,11 +29,11 @@ The file of --users is a JSON list of objects:
   first_name, last_name, company, email, phone
 Example: [{"user_id": 1, "login_name": "admin", "auth_level": "NetworkAdmin"},
           {"user_id": 7001, "login_name": "low"}]
-The ready file then names the first NetworkAdmin as login, the first MailboxUser
-as low_login, and the first user that has an API key and is neither as user_id.
+In the ready file, login is the first NetworkAdmin, low_login the first
+MailboxUser, and user_id the first other user with an API key.
 `
 
-// loadUsers reads the file of --users; nil is the default users.
+// loadUsers reads the file of --users. nil stands for the default users.
 func loadUsers(path string) ([]simulator.User, error) {
 	if path == "" {
 		return nil, nil
@@ -49,7 +49,7 @@ func loadUsers(path string) ([]simulator.User, error) {
 		return nil, fmt.Errorf("--users: %s is not a JSON list of users (see --help): %w", path, err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("--users: %s holds more than one JSON list", path)
+		return nil, fmt.Errorf("--users: %s contains more than one JSON list", path)
 	}
 	if err := simulator.ValidateUsers(users); err != nil {
 		return nil, fmt.Errorf("--users: %s: %w", path, err)
@@ -57,7 +57,7 @@ func loadUsers(path string) ([]simulator.User, error) {
 	return users, nil
 }
 
-// ready is the one line of the ready file.
+// ready is the content of the ready file.
 type ready struct {
 	SOAP        string `json:"soap"`
 	WSDL        string `json:"wsdl"`
@@ -69,12 +69,12 @@ type ready struct {
 	UserID      int32  `json:"user_id"`
 }
 
-// writeReady is for the owner only: the line holds passwords.
+// writeReady makes the file readable for its owner only, since it contains passwords.
 func writeReady(path string, server *simulator.Server) error {
 	users := server.Users()
 	admin := pick(users, func(u simulator.User) bool { return u.AuthLevel == "NetworkAdmin" })
 	low := pick(users, func(u simulator.User) bool { return u.AuthLevel == "MailboxUser" })
-	target := pick(users, func(u simulator.User) bool {
+	other := pick(users, func(u simulator.User) bool {
 		return u.APIKey != "" && u.UserID != admin.UserID && u.UserID != low.UserID
 	})
 	var line bytes.Buffer
@@ -84,7 +84,7 @@ func writeReady(path string, server *simulator.Server) error {
 		SOAP: server.SOAP, WSDL: server.WSDL, REST: server.REST,
 		Login: admin.LoginName, Password: admin.Password,
 		LowLogin: low.LoginName, LowPassword: low.Password,
-		UserID: target.UserID,
+		UserID: other.UserID,
 	})
 	if err != nil {
 		return err
@@ -92,7 +92,7 @@ func writeReady(path string, server *simulator.Server) error {
 	return writeFile(path, line.Bytes(), 0o600)
 }
 
-// pick is the first user that fits, or none.
+// pick returns the first user that fits, or an empty one.
 func pick(users []simulator.User, fits func(simulator.User) bool) simulator.User {
 	i := slices.IndexFunc(users, fits)
 	if i < 0 {
@@ -101,7 +101,7 @@ func pick(users []simulator.User, fits func(simulator.User) bool) simulator.User
 	return users[i]
 }
 
-// writeFile appears whole or not at all.
+// writeFile replaces the file atomically.
 func writeFile(path string, data []byte, mode os.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".ecgrid-simulator-*")
 	if err != nil {

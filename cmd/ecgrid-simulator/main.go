@@ -1,5 +1,5 @@
-// Command ecgrid-simulator is a stand-in for ECGrid: ECGridOS v4.1 over SOAP,
-// with its WSDL, and the REST API's keys, on one port of this machine.
+// Command ecgrid-simulator is a stand-in for ECGrid. On one port of this machine it serves
+// ECGridOS v4.1 over SOAP, with a WSDL, and the part of the REST API that uses API keys.
 package main
 
 import (
@@ -42,20 +42,20 @@ type settings struct {
 func parse(args []string, out io.Writer) (settings, error) {
 	var c settings
 	f := flag.NewFlagSet("ecgrid-simulator", flag.ContinueOnError)
-	f.SetOutput(io.Discard) // flag would print the whole help on every error
-	f.StringVar(&c.listen, "listen", "127.0.0.1:0", "`host:port` to listen on; port 0 is any free one")
-	f.StringVar(&c.readyFile, "ready-file", "", "`file` to write one JSON line to once listening: soap, wsdl, rest (URLs), login, password, low_login, low_password, user_id")
-	f.StringVar(&c.usersFile, "users", "", "JSON `file` of the users there are, instead of the default ones")
-	f.BoolVar(&c.tls, "tls", false, "serve https, with a certificate of a CA made for this run (needs --ca-file)")
-	f.StringVar(&c.caFile, "ca-file", "", "`file` to write that CA to, PEM")
-	f.DurationVar(&c.idle, "session-idle", simulator.DefaultIdleTimeout, "how long an unused session lives")
-	f.IntVar(&c.sessionCap, "session-cap", simulator.DefaultSessionCap, "how many sessions a user may have open")
-	f.StringVar(&c.clientIP, "client-ip", "real", "where requests seem to come from, which sessions are bound to: `real`, or connection or request, of which then each has an address of its own")
-	f.DurationVar(&c.forget, "forget-idle", 0, "how long a connection may be idle before it goes silent, as behind a firewall that forgot it; 0 is for ever")
+	f.SetOutput(io.Discard) // otherwise flag prints the whole help on every error
+	f.StringVar(&c.listen, "listen", "127.0.0.1:0", "`host:port` to listen on; port 0 selects a free port")
+	f.StringVar(&c.readyFile, "ready-file", "", "`file` to write when the simulator listens: one JSON line with soap, wsdl, rest (URLs), login, password, low_login, low_password, user_id")
+	f.StringVar(&c.usersFile, "users", "", "JSON `file` with the users, instead of the default ones")
+	f.BoolVar(&c.tls, "tls", false, "serve https with a certificate of a new CA (needs --ca-file)")
+	f.StringVar(&c.caFile, "ca-file", "", "`file` to write the CA to, in PEM")
+	f.DurationVar(&c.idle, "session-idle", simulator.DefaultIdleTimeout, "idle time after which a session expires")
+	f.IntVar(&c.sessionCap, "session-cap", simulator.DefaultSessionCap, "maximum of open sessions of a user")
+	f.StringVar(&c.clientIP, "client-ip", "real", "client address that a session is bound to: `real`, connection (a new one for each connection) or request (a new one for each request)")
+	f.DurationVar(&c.forget, "forget-idle", 0, "idle time after which a connection gets no answers, as behind a firewall that forgot it; 0 is never")
 	f.BoolVar(&c.version, "version", false, "print the version and exit")
 	err := f.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(out, "Usage: ecgrid-simulator [flags]\n\nA stand-in for ECGrid, until SIGINT or SIGTERM.\n\n")
+		fmt.Fprint(out, "Usage: ecgrid-simulator [flags]\n\nA stand-in for ECGrid. It runs until SIGINT or SIGTERM.\n\n")
 		f.SetOutput(out)
 		f.PrintDefaults()
 		fmt.Fprint(out, usersHelp)
@@ -78,9 +78,9 @@ var clientIPs = map[string]func() func(*http.Request) string{
 func (c settings) check(rest []string) error {
 	switch {
 	case len(rest) > 0:
-		return fmt.Errorf("unexpected argument %q: all settings are flags, see --help", rest[0])
+		return fmt.Errorf("unexpected argument %q: use flags (see --help)", rest[0])
 	case c.tls != (c.caFile != ""):
-		return errors.New("--tls and --ca-file go together: a client has to know the CA")
+		return errors.New("--tls and --ca-file go together: a client needs the CA")
 	case c.idle <= 0:
 		return errors.New("--session-idle must be above 0")
 	case c.forget < 0:
@@ -119,8 +119,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return server.Close()
 }
 
-// announce writes the CA before the ready file, so that whoever sees the one can
-// read the other.
+// announce writes the CA first: once the ready file exists, both can be read.
 func announce(c settings, server *simulator.Server, out io.Writer) error {
 	if c.caFile != "" {
 		if err := writeFile(c.caFile, server.CACert, 0o644); err != nil {

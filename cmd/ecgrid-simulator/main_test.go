@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -13,9 +11,11 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"vault-plugin-ecgrid/internal/testcert"
 )
 
-// output is what the command prints, readable while it runs.
+// output collects what the command prints.
 type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -33,7 +33,7 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// running is the command as it runs in this process.
+// running is the command in a goroutine.
 type running struct {
 	ready ready
 	line  []byte
@@ -57,7 +57,7 @@ func launch(t *testing.T, args ...string) running {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("no ready file; the command says: %s", r.out)
+			t.Fatalf("no ready file; the command prints: %s", r.out)
 		}
 		select {
 		case err := <-done:
@@ -86,7 +86,7 @@ func TestReadyFile(t *testing.T) {
 		t.Errorf("%d keys, %v", len(keys), err)
 	}
 	if !bytes.Contains(r.line, []byte(`"password":"&<`)) {
-		t.Error("the password is not as it is: a shell script would read something else")
+		t.Error("the password is escaped: a shell script would read something else")
 	}
 	got := r.ready
 	if got.Login != "sim-admin" || got.LowLogin != "sim-mailbox-user" || got.UserID != 5001 || got.LowPassword == "" {
@@ -107,7 +107,7 @@ func TestReadyFile(t *testing.T) {
 		t.Errorf("ended with %v", err)
 	}
 	if out := r.out.String(); strings.Contains(out, got.Password) || strings.Contains(out, got.LowPassword) || !strings.Contains(out, got.SOAP) {
-		t.Error("the output holds a password, or not the URL")
+		t.Error("the output has a password, or does not have the URL")
 	}
 	if _, err := http.Get(got.WSDL); err == nil {
 		t.Error("still listening")
@@ -122,9 +122,7 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(ca)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: testcert.ClientConfig(ca), DisableKeepAlives: true}}
 	resp, err := client.Get(r.ready.WSDL)
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +154,7 @@ func TestUsersFile(t *testing.T) {
 	}
 }
 
-// soap calls an operation with one argument on the connection of client.
+// soap calls an operation. It returns 0 if there is no answer.
 func soap(t *testing.T, client *http.Client, url, op, args string) (int, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(
@@ -204,13 +202,13 @@ func TestClientIP(t *testing.T) {
 
 func TestForgetIdle(t *testing.T) {
 	t.Parallel()
-	// 1 ns has passed by the first request on a connection, 1 h has not.
+	// A new connection is always idle for 1 ns, and never for 1 h.
 	for idle, c := range map[string]struct {
-		patience time.Duration
-		want     int
+		timeout time.Duration
+		want    int
 	}{"1ns": {200 * time.Millisecond, 0}, "1h": {time.Minute, 200}} {
 		r := launch(t, "--forget-idle", idle)
-		client := &http.Client{Transport: &http.Transport{}, Timeout: c.patience}
+		client := &http.Client{Transport: &http.Transport{}, Timeout: c.timeout}
 		t.Cleanup(client.CloseIdleConnections)
 		if status, _ := soap(t, client, r.ready.SOAP, "Version", ""); status != c.want {
 			t.Errorf("--forget-idle %s: HTTP %d, want %d", idle, status, c.want)
@@ -232,7 +230,7 @@ func TestRefusals(t *testing.T) {
 		"cap":             {[]string{"--session-cap", "0"}, "--session-cap must be at least 1"},
 		"client IP":       {[]string{"--client-ip", "mine"}, "--client-ip must be real, connection or request"},
 		"forget":          {[]string{"--forget-idle", "-1s"}, "--forget-idle must not be below 0"},
-		"listen":          {[]string{"--listen", "nonsense"}, "nonsense"},
+		"listen":          {[]string{"--listen", "no-port"}, "no-port"},
 		"ready file":      {[]string{"--ready-file", missing}, "--ready-file"},
 		"CA file":         {[]string{"--tls", "--ca-file", missing}, "--ca-file"},
 		"no users file":   {[]string{"--users", missing}, "--users"},
@@ -244,12 +242,12 @@ func TestRefusals(t *testing.T) {
 		"null":            {[]string{"--users", write(t, `null`)}, "at least one"},
 		"user":            {[]string{"--users", write(t, `[{"user_id": 1}]`)}, "user 1: login_name is missing"},
 		"id not a number": {[]string{"--users", write(t, `[{"user_id": "1", "login_name": "a"}]`)}, "not a JSON list of users"},
-		"unknown flag":    {[]string{"--nonsense"}, "-nonsense (see --help)"},
+		"unknown flag":    {[]string{"--unknown"}, "-unknown (see --help)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithCancel(t.Context())
-			cancel() // what is taken after all ends at once
+			cancel() // a command that starts ends at once
 			err := run(ctx, c.args, &output{})
 			if err == nil || !strings.Contains(err.Error(), c.wrong) {
 				t.Errorf("got %v, want %q", err, c.wrong)
@@ -270,7 +268,7 @@ func TestVersionAndHelp(t *testing.T) {
 	}
 	for _, want := range []string{"-ready-file", "login_name", "no_api_key", "Suspended"} {
 		if !strings.Contains(help.String(), want) {
-			t.Errorf("-help does not tell of %s", want)
+			t.Errorf("-help does not mention %s", want)
 		}
 	}
 }

@@ -10,14 +10,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"testing"
 	"time"
 
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
-// TestAnswerTwice reads what is on the wire, since a client of net/http hides it.
+// TestAnswerTwice reads from the connection, since net/http hides a second answer.
 func TestAnswerTwice(t *testing.T) {
 	t.Parallel()
 	for name, so := range map[string]simulator.ServerOptions{"plain": {}, "TLS": {TLS: true}} {
@@ -28,12 +27,7 @@ func TestAnswerTwice(t *testing.T) {
 				s.Inject(simulator.Fault{Op: "GenerateAPIKey", Times: 1, Answer: simulator.AnswerTwice, Interval: interval})
 				admin := user(t, s.Simulator, simulator.AdminUserID)
 				conn := dial(t, s)
-				r, err := http.NewRequest(http.MethodPost, s.SOAP, strings.NewReader(v11.wrap(element("GenerateAPIKey", "SessionID", admin.APIKey, "UserID", "5001"))))
-				if err != nil {
-					t.Fatal(err)
-				}
-				r.Header.Set("Content-Type", v11.contentType)
-				r.Header.Set("SOAPAction", `"https://os.ecgrid.io/GenerateAPIKey"`)
+				r := newRequest(t.Context(), t, s.SOAP, "GenerateAPIKey", "SessionID", admin.APIKey, "UserID", "5001")
 				if err := r.Write(conn); err != nil {
 					t.Fatal(err)
 				}
@@ -46,14 +40,14 @@ func TestAnswerTwice(t *testing.T) {
 					body, err := io.ReadAll(resp.Body)
 					key := user(t, s.Simulator, simulator.UserID5001).APIKey
 					if err != nil || resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != v11.contentType || !bytes.Contains(body, []byte("<GenerateAPIKeyResult>"+key+"<")) {
-						t.Errorf("answer %d: HTTP %d, %v, or not with the key", i+1, resp.StatusCode, err)
+						t.Errorf("answer %d: HTTP %d, %v, or without the key", i+1, resp.StatusCode, err)
 					}
 				}
 				if n := s.Count("GenerateAPIKey"); n != 1 {
 					t.Errorf("%d calls", n)
 				}
 				if x := s.Exchanges()[0]; x.Status != http.StatusOK || bytes.Count(x.Response, []byte("</soap:Envelope>")) != 2 {
-					t.Errorf("recorded HTTP %d and not both answers", x.Status)
+					t.Errorf("recorded HTTP %d, or not both answers", x.Status)
 				}
 			})
 		}
@@ -82,20 +76,14 @@ func dial(t *testing.T, s *simulator.Server) net.Conn {
 	return tls.Client(conn, config)
 }
 
-// keptOpen is the way to call of a client that goes on with one connection.
-func keptOpen(t *testing.T, s *simulator.Server) func(op string, patience time.Duration) error {
+// keepAliveCaller calls operations on one connection. timeout is for each call.
+func keepAliveCaller(t *testing.T, s *simulator.Server) func(op string, timeout time.Duration) error {
 	t.Helper()
 	client := clientFor(t, nil)
-	return func(op string, patience time.Duration) error {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+	return func(op string, timeout time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		defer cancel()
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.SOAP, strings.NewReader(v11.wrap(element(op))))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Content-Type", v11.contentType)
-		r.Header.Set("SOAPAction", `"https://os.ecgrid.io/`+op+`"`)
-		resp, err := client.Do(r)
+		resp, err := client.Do(newRequest(ctx, t, s.SOAP, op))
 		if err != nil {
 			return err
 		}
@@ -105,7 +93,7 @@ func keptOpen(t *testing.T, s *simulator.Server) func(op string, patience time.D
 	}
 }
 
-// TestAnswerSilent: nothing comes, the connection stays, and nothing was done but by Apply.
+// There is no answer, the connection stays open, and only Apply applies the operation.
 func TestAnswerSilent(t *testing.T) {
 	t.Parallel()
 	for _, apply := range []bool{false, true} {
@@ -113,19 +101,14 @@ func TestAnswerSilent(t *testing.T) {
 		admin, before := user(t, s.Simulator, simulator.AdminUserID), user(t, s.Simulator, simulator.UserID5001)
 		s.Inject(simulator.Fault{Op: "GenerateAPIKey", Answer: simulator.AnswerSilent, Apply: apply})
 		ctx, hangUp := context.WithCancel(t.Context())
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.SOAP, strings.NewReader(v11.wrap(element("GenerateAPIKey", "SessionID", admin.APIKey, "UserID", "5001"))))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Content-Type", v11.contentType)
-		r.Header.Set("SOAPAction", `"https://os.ecgrid.io/GenerateAPIKey"`)
+		r := newRequest(ctx, t, s.SOAP, "GenerateAPIKey", "SessionID", admin.APIKey, "UserID", "5001")
 		ended := make(chan error, 1)
 		go func() {
 			_, err := clientFor(t, nil).Do(r)
 			ended <- err
 		}()
-		over := func(st simulator.State) bool { return st.Calls["GenerateAPIKey"] == 1 && st.InFlight == 0 }
-		if err := s.AwaitState(t.Context(), over); err != nil {
+		handled := func(st simulator.State) bool { return st.Calls["GenerateAPIKey"] == 1 && st.InFlight == 0 }
+		if err := s.AwaitState(t.Context(), handled); err != nil {
 			t.Fatal(err)
 		}
 		select {
@@ -138,13 +121,13 @@ func TestAnswerSilent(t *testing.T) {
 			t.Errorf("ended with %v", err)
 		}
 		if done := user(t, s.Simulator, simulator.UserID5001).APIKey != before.APIKey; done != apply {
-			t.Errorf("carried out: %v, want %v", done, apply)
+			t.Errorf("applied: %v, want %v", done, apply)
 		}
 	}
 }
 
-// A connection that was idle too long swallows what is sent on it; ECGrid sees nothing
-// of it, and a new connection works.
+// Requests on a connection that was idle too long do not reach ECGrid. A new connection
+// works.
 func TestForgottenConnections(t *testing.T) {
 	t.Parallel()
 	const idle, long = time.Minute, time.Minute
@@ -162,8 +145,8 @@ func TestForgottenConnections(t *testing.T) {
 			t.Parallel()
 			clk := newClock()
 			s := start(t, simulator.Options{Clock: clk.Now}, simulator.ServerOptions{ForgetAfter: c.forgetAfter})
-			call := keptOpen(t, s)
-			for range 3 { // use keeps it known
+			call := keepAliveCaller(t, s)
+			for range 3 { // use keeps the connection alive
 				if err := call("Version", long); err != nil {
 					t.Fatal(err)
 				}
@@ -171,12 +154,12 @@ func TestForgottenConnections(t *testing.T) {
 			}
 			clk.Advance(-idle / 2)
 			c.between(s, clk)
-			patience := long
+			timeout := long
 			if c.silent {
-				patience = 200 * time.Millisecond
+				timeout = 200 * time.Millisecond
 			}
-			if err := call("Version", patience); errors.Is(err, context.DeadlineExceeded) != c.silent {
-				t.Fatalf("silent is to be %v, and the call ended with %v", c.silent, err)
+			if err := call("Version", timeout); errors.Is(err, context.DeadlineExceeded) != c.silent {
+				t.Fatalf("want silent %v, but the call ended with %v", c.silent, err)
 			}
 			calls, swallowed := 4, 0
 			if c.silent {
@@ -192,7 +175,7 @@ func TestForgottenConnections(t *testing.T) {
 	}
 }
 
-// TestClientIPs: whether a session is alive from where the next request seems to come.
+// TestClientIPs checks whether a session is valid on the same and on another connection.
 func TestClientIPs(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -2,21 +2,27 @@ package simulator
 
 import "maps"
 
-// What follows happens behind a client's back: as if an administrator, or time,
-// had done it at ECGrid.
+// The methods in this file act at ECGrid as an administrator or the passing of time
+// would. Clients are not told.
 
-// User is a user as it is now, with its credentials.
-func (s *Simulator) User(userID int32) (User, bool) {
+// withUser runs do with the simulator locked. It returns false if there is no such user.
+func (s *Simulator) withUser(userID int32, do func(*account)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.users[userID]
-	if a == nil {
-		return User{}, false
+	if a != nil {
+		do(a)
 	}
-	return a.User, true
+	return a != nil
 }
 
-// Users are all users as they are now, by UserID.
+// User returns a user with its current credentials.
+func (s *Simulator) User(userID int32) (u User, found bool) {
+	found = s.withUser(userID, func(a *account) { u = a.User })
+	return u, found
+}
+
+// Users returns all users by UserID, with their current credentials.
 func (s *Simulator) Users() []User {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -27,72 +33,54 @@ func (s *Simulator) Users() []User {
 	return all
 }
 
-// Update changes a user in any way but its UserID, and tells whether there is one.
+// Update changes a user except for its UserID. It returns false if there is no such user.
 func (s *Simulator) Update(userID int32, change func(*User)) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := s.users[userID]
-	if a == nil {
-		return false
-	}
-	s.change(a, func() {
-		change(&a.User)
-		a.UserID = userID
+	return s.withUser(userID, func(a *account) {
+		s.changeAccount(a, func() {
+			change(&a.User)
+			a.UserID = userID
+		})
 	})
-	return true
 }
 
-// Delete forgets a user and its sessions.
+// Delete removes a user and its sessions.
 func (s *Simulator) Delete(userID int32) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := s.users[userID]
-	if a == nil {
-		return
-	}
-	s.closeAll(userID)
-	maps.DeleteFunc(s.tokens, func(_ string, n *session) bool { return n.user == a })
-	s.unindex(a)
-	delete(s.users, userID)
+	s.withUser(userID, func(a *account) {
+		s.closeSessions(userID)
+		maps.DeleteFunc(s.tokens, func(_ string, n *session) bool { return n.user == a })
+		s.unindex(a)
+		delete(s.users, userID)
+	})
 }
 
-// SetPassword changes a user's password, without asking the rule.
+// SetPassword changes a user's password without checking the password rule.
 func (s *Simulator) SetPassword(userID int32, password string) bool {
 	return s.Update(userID, func(u *User) { u.Password = password })
 }
 
-// ReplaceKey gives a user a new API key; the old one is dead. "" is no such user.
-func (s *Simulator) ReplaceKey(userID int32) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := s.users[userID]
-	if a == nil {
-		return ""
-	}
-	return s.replaceKey(a)
+// ReplaceKey gives a user a new API key, and the old one is dead. It returns "" if there is
+// no such user.
+func (s *Simulator) ReplaceKey(userID int32) (key string) {
+	s.withUser(userID, func(a *account) { key = s.replaceKey(a) })
+	return key
 }
 
-// KillSessions ends all SOAP sessions of a user, or of everybody where userID is
-// 0, and tells how many there were.
+// KillSessions ends the SOAP sessions of a user, or of all users if userID is 0. It returns
+// how many there were.
 func (s *Simulator) KillSessions(userID int32) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.closeAll(userID)
+	return s.closeSessions(userID)
 }
 
-// FillSessions opens sessions of a user from elsewhere until its table is full,
-// so that its next Login is refused. It tells how many it opened.
-func (s *Simulator) FillSessions(userID int32) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	a := s.users[userID]
-	if a == nil {
-		return 0
-	}
-	s.expire()
-	opened := 0
-	for ; a.open < s.opts.SessionCap; opened++ {
-		s.open(a, "192.0.2.1")
-	}
+// FillSessions opens sessions of a user from another address until its session table is
+// full and the next Login is refused. It returns how many it opened.
+func (s *Simulator) FillSessions(userID int32) (opened int) {
+	s.withUser(userID, func(a *account) {
+		s.expire()
+		for ; a.openSessions < s.opts.SessionCap; opened++ {
+			s.openSession(a, "192.0.2.1")
+		}
+	})
 	return opened
 }

@@ -15,17 +15,17 @@ func ExampleSimulator_Inject() {
 	}
 	defer s.Close()
 
-	// The second UserGetAPIKey from now finds its session dead, told in the
-	// shape of the newer docs.
+	// The second UserGetAPIKey from now fails with a dead session, in the shape of the
+	// newer docs.
 	s.Inject(simulator.Fault{Op: "UserGetAPIKey", Skip: 1, Times: 1, Cause: simulator.SessionDead, Shape: simulator.ShapeCodeNumber})
 
-	// Every GenerateAPIKey is carried out, but its answer is lost, until cleared.
+	// Every GenerateAPIKey is applied and its answer lost, until clear is called.
 	clear := s.Inject(simulator.Fault{Op: "GenerateAPIKey", Answer: simulator.AnswerResetAfter})
 	clear()
 
-	// Version is answered by something else than ECGrid, once.
+	// The next Version is answered with HTTP 429.
 	s.Inject(simulator.Fault{Op: "Version", Times: 1, Answer: simulator.AnswerStatus, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"2"}}})
-	a := call(s, "Version")
-	fmt.Println(a.status, a.header.Get("Retry-After"), call(s, "Version").status)
+	a := soapCall(s, "Version")
+	fmt.Println(a.status, a.header.Get("Retry-After"), soapCall(s, "Version").status)
 	// Output: 429 2 200
 }

@@ -7,8 +7,7 @@ import (
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
-// Whatever comes in is answered as a call or with a fault, and changes nothing
-// without a session.
+// Every request is answered with a result or a fault. Without a session it changes nothing.
 func FuzzRequest(f *testing.F) {
 	for _, seed := range []string{
 		v11.wrap(element("Version")),

@@ -1,7 +1,7 @@
 package simulator_test
 
 import (
-	"bytes"
+	"context"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -15,7 +15,7 @@ import (
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
-// clock is a time that only tests move.
+// clock advances only when a test advances it.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -58,7 +58,7 @@ func start(t *testing.T, o simulator.Options, so simulator.ServerOptions) *simul
 	return s
 }
 
-// wire is one version of SOAP as these tests, not the simulator, know it.
+// wire is a SOAP version, independent of the simulator's code.
 type wire struct{ name, contentType, envelope, fault string }
 
 var (
@@ -67,7 +67,7 @@ var (
 	wires = []wire{v11, v12}
 )
 
-// element is a call's body; args are name, value, name, value…
+// element is the body of a call. args are pairs of name and value.
 func element(op string, args ...string) string {
 	var b strings.Builder
 	b.WriteString("<" + op + ` xmlns="https://os.ecgrid.io/">`)
@@ -93,7 +93,6 @@ func (v wire) request(op, message string) *http.Request {
 	return r
 }
 
-// answer is what came back.
 type answer struct {
 	status int
 	header http.Header
@@ -110,9 +109,9 @@ func (v wire) call(h http.Handler, op string, args ...string) answer {
 	return send(h, v.request(op, v.wrap(element(op, args...))))
 }
 
-func call(h http.Handler, op string, args ...string) answer { return v11.call(h, op, args...) }
+func soapCall(h http.Handler, op string, args ...string) answer { return v11.call(h, op, args...) }
 
-// text is that of the first element of a name; "" and false where there is none.
+// text returns the text of the first element of a name. It returns false if there is none.
 func (a answer) text(name string) (string, bool) {
 	d := xml.NewDecoder(strings.NewReader(a.body))
 	for {
@@ -130,10 +129,10 @@ func (a answer) text(name string) (string, bool) {
 	}
 }
 
-// result is a successful call's result; the test fails where it is none.
+// result returns the result of a call that has to succeed.
 func result(t *testing.T, h http.Handler, op string, args ...string) string {
 	t.Helper()
-	a := call(h, op, args...)
+	a := soapCall(h, op, args...)
 	if a.status != http.StatusOK {
 		reason, _ := a.text("faultstring")
 		t.Fatalf("%s: HTTP %d, %s", op, a.status, reason)
@@ -142,8 +141,8 @@ func result(t *testing.T, h http.Handler, op string, args ...string) string {
 	return text
 }
 
-// errorCode is an ECGrid fault's ErrorString; "" where the answer is none.
-func (a answer) errorCode() string {
+// errorString is the ErrorString of an ECGrid fault, or "" for other answers.
+func (a answer) errorString() string {
 	if a.status != http.StatusInternalServerError {
 		return ""
 	}
@@ -153,7 +152,7 @@ func (a answer) errorCode() string {
 
 func wantRefused(t *testing.T, a answer, errorString string) {
 	t.Helper()
-	if got := a.errorCode(); got != errorString {
+	if got := a.errorString(); got != errorString {
 		t.Errorf("HTTP %d with error %q, want a fault with %q", a.status, got, errorString)
 	}
 }
@@ -172,36 +171,41 @@ func login(t *testing.T, s *simulator.Simulator, id int32) string {
 	u := user(t, s, id)
 	sessionID := result(t, s, "Login", "LoginName", u.LoginName, "Password", u.Password)
 	if len(sessionID) != 36 {
-		t.Fatalf("a SessionID of %d characters is no GUID", len(sessionID))
+		t.Fatalf("a SessionID of %d characters is not a GUID", len(sessionID))
 	}
 	return sessionID
 }
 
 func tryLogin(s *simulator.Simulator, loginName, password string) answer {
-	return call(s, "Login", "LoginName", loginName, "Password", password)
+	return soapCall(s, "Login", "LoginName", loginName, "Password", password)
 }
 
-// post calls a listening simulator, following no redirect.
-func post(t *testing.T, url, op string, args ...string) (*http.Response, []byte, error) {
+// newRequest is for a listening simulator.
+func newRequest(ctx context.Context, t *testing.T, url, op string, args ...string) *http.Request {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(v11.wrap(element(op, args...))))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(v11.wrap(element(op, args...))))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", v11.contentType)
 	r.Header.Set("SOAPAction", `"https://os.ecgrid.io/`+op+`"`)
+	return r
+}
+
+// post calls a listening simulator and follows no redirect.
+func post(t *testing.T, url, op string, args ...string) (*http.Response, []byte, error) {
+	t.Helper()
 	client := &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	resp, err := client.Do(r)
+	resp, err := client.Do(newRequest(t.Context(), t, url, op, args...))
 	if err != nil {
 		return nil, nil, err
 	}
 	defer resp.Body.Close()
-	var b bytes.Buffer
-	_, err = io.Copy(&b, resp.Body)
-	return resp, b.Bytes(), err
+	body, err := io.ReadAll(resp.Body)
+	return resp, body, err
 }
 
 func decimal(n int32) string { return fmt.Sprint(n) }

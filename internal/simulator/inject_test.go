@@ -17,8 +17,8 @@ import (
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
-// TestAnswers: each way of answering badly, over a real connection, on an
-// operation that changes something, so that it shows whether it was carried out.
+// TestAnswers sends each bad answer over a real connection. GenerateAPIKey shows whether
+// the operation was applied.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	type got struct {
@@ -97,16 +97,16 @@ func TestAnswers(t *testing.T) {
 			var g got
 			g.resp, g.body, g.err = post(t, s.SOAP, "GenerateAPIKey", "SessionID", admin, "UserID", "5001")
 			if g.resp == nil {
-				g.resp = &http.Response{} // the conditions ask for what is not there
+				g.resp = &http.Response{} // the conditions read it
 			}
 			if !c.ok(g) {
-				t.Errorf("HTTP %d with %d bytes and error %v is not what was asked for", g.resp.StatusCode, len(g.body), g.err)
+				t.Errorf("HTTP %d with %d bytes and error %v is the wrong answer", g.resp.StatusCode, len(g.body), g.err)
 			}
 			if applied := user(t, s.Simulator, simulator.UserID5001).APIKey != before; applied != c.applied {
-				t.Errorf("carried out: %v, want %v", applied, c.applied)
+				t.Errorf("applied: %v, want %v", applied, c.applied)
 			}
 			if resp, _, err := post(t, s.SOAP, "Version"); err != nil || resp.StatusCode != http.StatusOK {
-				t.Errorf("the call after it: %v", err)
+				t.Errorf("the next call: %v", err)
 			}
 		})
 	}
@@ -118,13 +118,7 @@ func TestAnswersOverTLS(t *testing.T) {
 	client := clientFor(t, s.CACert)
 	for a, want := range map[simulator.Answer]error{simulator.AnswerReset: syscall.ECONNRESET, simulator.AnswerHalf: io.ErrUnexpectedEOF} {
 		s.Inject(simulator.Fault{Answer: a, Times: 1})
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.SOAP, strings.NewReader(v11.wrap(element("Version"))))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Content-Type", v11.contentType)
-		r.Header.Set("SOAPAction", `"https://os.ecgrid.io/Version"`)
-		resp, err := client.Do(r)
+		resp, err := client.Do(newRequest(t.Context(), t, s.SOAP, "Version"))
 		if err == nil {
 			_, err = io.ReadAll(resp.Body)
 			resp.Body.Close()
@@ -145,21 +139,21 @@ func TestAnswersOverTLS(t *testing.T) {
 func TestFaultSelection(t *testing.T) {
 	t.Parallel()
 	s := newSim(t, simulator.Options{})
-	down := func(op string) bool { return call(s, op).status == http.StatusServiceUnavailable }
+	down := func(op string) bool { return soapCall(s, op).status == http.StatusServiceUnavailable }
 	fault := simulator.Fault{Op: "Version", Answer: simulator.AnswerStatus, Skip: 1, Times: 2}
 	s.Inject(fault)
 	for i, want := range []bool{false, true, true, false} {
 		if down("WhoAmI") {
-			t.Error("another operation was met")
+			t.Error("another operation failed")
 		}
 		if down("Version") != want {
-			t.Errorf("call %d: met is not %v", i+1, want)
+			t.Errorf("call %d: want failed %v", i+1, want)
 		}
 	}
 	clear := s.Inject(simulator.Fault{Answer: simulator.AnswerStatus})
 	for range 3 {
 		if !down("Version") || !down("WhoAmI") {
-			t.Error("a fault of every operation and of no end missed one")
+			t.Error("a fault for all calls missed one")
 		}
 	}
 	clear()
@@ -179,11 +173,11 @@ func TestFaultSelection(t *testing.T) {
 		}
 	}
 	if injected != 8 {
-		t.Errorf("%d calls are marked as met, want 8", injected)
+		t.Errorf("%d calls are marked as injected, want 8", injected)
 	}
 }
 
-func TestCallsTellWhyTheyWereRefused(t *testing.T) {
+func TestCallsHaveTheirCause(t *testing.T) {
 	t.Parallel()
 	s := newSim(t, simulator.Options{})
 	s.Inject(simulator.Fault{Op: "Version", Cause: simulator.SystemError})
@@ -191,7 +185,7 @@ func TestCallsTellWhyTheyWereRefused(t *testing.T) {
 	s.Inject(simulator.Fault{Op: "Logout", Answer: simulator.AnswerStatus})
 	want := map[string]simulator.Cause{"Version": simulator.SystemError, "WhoAmI": simulator.SessionDead, "Logout": "", "Login": simulator.LoginRefused}
 	for op := range want {
-		call(s, op)
+		soapCall(s, op)
 	}
 	for _, c := range s.Calls() {
 		if c.Refused != want[c.Op] || !c.Answered || c.Injected != (c.Op != "Login") {
@@ -207,7 +201,7 @@ func TestInjectRefusesUnknownNames(t *testing.T) {
 		func() {
 			defer func() {
 				if recover() == nil {
-					t.Errorf("%+v was taken", f)
+					t.Errorf("%+v was accepted", f)
 				}
 			}()
 			s.Inject(f)
@@ -220,7 +214,7 @@ func TestBeforeAndAfter(t *testing.T) {
 	s := newSim(t, simulator.Options{})
 	id := login(t, s, simulator.AdminUserID)
 	s.Inject(simulator.Fault{Op: "UserGetAPIKey", Times: 1, Before: func(s *simulator.Simulator) { s.KillSessions(0) }})
-	wantRefused(t, call(s, "UserGetAPIKey", "SessionID", id, "UserID", "5001"), "SessionTimeout")
+	wantRefused(t, soapCall(s, "UserGetAPIKey", "SessionID", id, "UserID", "5001"), "SessionTimeout")
 
 	key := user(t, s, simulator.AdminUserID).APIKey
 	before := user(t, s, simulator.UserID5001).APIKey
@@ -233,22 +227,16 @@ func TestBeforeAndAfter(t *testing.T) {
 	}
 }
 
-// A client that hangs up while ECGrid dawdles does not take its call back.
+// A client that hangs up during a delay does not cancel its call.
 func TestDelayOutlivesTheClient(t *testing.T) {
 	t.Parallel()
 	s := start(t, simulator.Options{}, simulator.ServerOptions{})
 	admin, before := user(t, s.Simulator, simulator.AdminUserID), user(t, s.Simulator, simulator.UserID5001).APIKey
 	s.Inject(simulator.Fault{Op: "GenerateAPIKey", Delay: time.Hour})
 	ctx, hangUp := context.WithCancel(t.Context())
+	r := newRequest(ctx, t, s.SOAP, "GenerateAPIKey", "SessionID", admin.APIKey, "UserID", "5001")
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.SOAP, strings.NewReader(v11.wrap(element("GenerateAPIKey", "SessionID", admin.APIKey, "UserID", "5001"))))
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		r.Header.Set("Content-Type", v11.contentType)
-		r.Header.Set("SOAPAction", `"https://os.ecgrid.io/GenerateAPIKey"`)
 		if _, err := http.DefaultClient.Do(r); !errors.Is(err, context.Canceled) {
 			t.Errorf("the call ended with %v", err)
 		}
@@ -257,7 +245,7 @@ func TestDelayOutlivesTheClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	if st := s.State(); st.InFlight != 1 || user(t, s.Simulator, simulator.UserID5001).APIKey != before {
-		t.Errorf("%d calls in flight, or carried out already", st.InFlight)
+		t.Errorf("%d calls in flight, or applied already", st.InFlight)
 	}
 	hangUp()
 	wg.Wait()
@@ -265,7 +253,7 @@ func TestDelayOutlivesTheClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	if user(t, s.Simulator, simulator.UserID5001).APIKey == before {
-		t.Error("not carried out")
+		t.Error("not applied")
 	}
 }
 
@@ -275,7 +263,7 @@ func TestDelaysWait(t *testing.T) {
 	for _, f := range []simulator.Fault{{Delay: 30 * time.Millisecond}, {DelayAnswer: 30 * time.Millisecond}} {
 		clear := s.Inject(f)
 		began := time.Now()
-		if call(s, "Version").status != http.StatusOK || time.Since(began) < 30*time.Millisecond {
+		if soapCall(s, "Version").status != http.StatusOK || time.Since(began) < 30*time.Millisecond {
 			t.Errorf("%+v did not wait", f)
 		}
 		clear()

@@ -19,54 +19,54 @@ func TestCalls(t *testing.T) {
 	c := newClock()
 	s := newSim(t, simulator.Options{Clock: c.Now})
 	id := login(t, s, simulator.LowUserID)
-	call(s, "UserGetAPIKey", "SessionID", id, "UserID", "5001")
+	soapCall(s, "UserGetAPIKey", "SessionID", id, "UserID", "5001")
 	got := s.Calls()
 	want := []simulator.Call{
 		{Op: "Login", Time: c.Now(), ClientIP: "192.0.2.1", Answered: true},
 		{Op: "UserGetAPIKey", Time: c.Now(), ClientIP: "192.0.2.1", Answered: true, SessionID: id, Refused: simulator.AccessDenied},
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("%d calls, or not as they were", len(got))
+		t.Errorf("%d calls, or wrong ones", len(got))
 	}
 	if s.Count("Login") != 1 || s.Count("") != 2 || s.State().Calls["UserGetAPIKey"] != 1 {
-		t.Error("counted wrong")
+		t.Error("wrong counts")
 	}
 }
 
-// What is remembered is bounded, what is counted is not.
+// The calls that are kept are bounded, the counters are not.
 func TestKeepCalls(t *testing.T) {
 	t.Parallel()
 	const keep, made = 10, 35
 	s := newSim(t, simulator.Options{KeepCalls: keep, Record: true})
 	for range made {
-		call(s, "Version")
+		soapCall(s, "Version")
 	}
-	call(s, "WhoAmI")
+	soapCall(s, "WhoAmI")
 	calls, exchanges := s.Calls(), s.Exchanges()
 	if len(calls) != keep || len(exchanges) != keep || calls[keep-1].Op != "WhoAmI" || exchanges[keep-1].Op != "WhoAmI" || calls[0].Op != "Version" {
 		t.Errorf("%d calls and %d exchanges, or not the newest", len(calls), len(exchanges))
 	}
 	if s.Count("Version") != made || s.Count("") != made+1 || s.State().Calls["Version"] != made {
-		t.Errorf("counted %d of %d", s.Count("Version"), made)
+		t.Errorf("counted %d, want %d", s.Count("Version"), made)
 	}
 }
 
-// A call that is forgotten while it is under way ends all the same.
+// A call that is dropped from the journal while it is in flight still ends.
 func TestKeepCallsInFlight(t *testing.T) {
 	t.Parallel()
 	s := newSim(t, simulator.Options{KeepCalls: 1})
 	s.Inject(simulator.Fault{Op: "WhoAmI", Before: func(s *simulator.Simulator) {
 		for range 5 {
-			call(s, "Version")
+			soapCall(s, "Version")
 		}
 	}})
-	call(s, "WhoAmI")
+	soapCall(s, "WhoAmI")
 	if st := s.State(); st.InFlight != 0 || st.MaxInFlight != 2 {
 		t.Errorf("in flight %d, at most %d", st.InFlight, st.MaxInFlight)
 	}
 }
 
-// Dead secrets are forgotten some day, those in use never.
+// Former secrets are bounded, current ones are all kept.
 func TestSecretsAreBounded(t *testing.T) {
 	t.Parallel()
 	s := newSim(t, simulator.Options{})
@@ -81,7 +81,7 @@ func TestSecretsAreBounded(t *testing.T) {
 		t.Errorf("%d secrets are kept", len(secrets))
 	}
 	if !has(id) || !has(admin.Password) || !has(admin.APIKey) || !has(user(t, s, simulator.UserID5001).APIKey) || has("") {
-		t.Error("a secret that is in use is missing, or an empty one is there")
+		t.Error("a current secret is missing, or an empty one is included")
 	}
 }
 
@@ -104,7 +104,7 @@ func TestSecrets(t *testing.T) {
 		}
 	}
 	if slices.Contains(secrets, "") {
-		t.Error("the missing key of a user is there as an empty secret, which is everywhere")
+		t.Error("an empty secret is included")
 	}
 }
 
@@ -112,7 +112,7 @@ func TestStateHoldsNoSecret(t *testing.T) {
 	t.Parallel()
 	s := newSim(t, simulator.Options{})
 	id := login(t, s, simulator.AdminUserID)
-	call(s, "WhoAmI", "SessionID", id)
+	soapCall(s, "WhoAmI", "SessionID", id)
 	for _, r := range []*http.Request{
 		httptest.NewRequest(http.MethodGet, "/simulator/state", nil),
 		httptest.NewRequest(http.MethodPost, "/simulator/rotate/5001", nil),
@@ -125,11 +125,11 @@ func TestStateHoldsNoSecret(t *testing.T) {
 func wantNoSecret(t *testing.T, s *simulator.Simulator, text string) {
 	t.Helper()
 	if slices.ContainsFunc(s.Secrets(), func(secret string) bool { return strings.Contains(text, secret) }) {
-		t.Error("a secret is in an answer or output that needs none")
+		t.Error("the text contains a secret")
 	}
 }
 
-// What refuses a request tells nothing of what is in it.
+// A fault for an invalid request does not repeat its values.
 func TestFaultsRepeatNoSecret(t *testing.T) {
 	t.Parallel()
 	s := newSim(t, simulator.Options{})
@@ -153,7 +153,7 @@ func TestMaxInFlight(t *testing.T) {
 	s.Inject(simulator.Fault{Op: "Version", Before: func(*simulator.Simulator) { <-release }})
 	var wg sync.WaitGroup
 	for range 3 {
-		wg.Go(func() { call(s, "Version") })
+		wg.Go(func() { soapCall(s, "Version") })
 	}
 	if err := s.Await(t.Context(), "Version", 3); err != nil {
 		t.Fatal(err)
@@ -177,23 +177,23 @@ func TestAwaitGivesUp(t *testing.T) {
 func TestExchanges(t *testing.T) {
 	t.Parallel()
 	s := newSim(t, simulator.Options{Record: true})
-	a := call(s, "Version")
-	send(s, v11.request("Version", "rubbish"))
+	a := soapCall(s, "Version")
+	send(s, v11.request("Version", "not XML"))
 	got := s.Exchanges()
 	if len(got) != 2 {
 		t.Fatalf("%d exchanges", len(got))
 	}
 	if x := got[0]; x.Op != "Version" || string(x.Request) != v11.wrap(element("Version")) || string(x.Response) != a.body || x.Status != http.StatusOK ||
 		x.RequestHeader.Get("SOAPAction") != `"https://os.ecgrid.io/Version"` || x.ResponseHeader.Get("Content-Type") != v11.contentType || x.URL != simulator.SOAPPath {
-		t.Error("the first exchange is not as it was")
+		t.Error("the first exchange is wrong")
 	}
-	if x := got[1]; x.Op != "" || string(x.Request) != "rubbish" || x.Status != http.StatusInternalServerError {
-		t.Errorf("the second exchange is not as it was: %s, HTTP %d", x.Op, x.Status)
+	if x := got[1]; x.Op != "" || string(x.Request) != "not XML" || x.Status != http.StatusInternalServerError {
+		t.Errorf("the second exchange is wrong: %s, HTTP %d", x.Op, x.Status)
 	}
 	if s.State().BadRequests != 1 {
 		t.Error("the bad request was not counted")
 	}
-	if a := send(s, v11.request("Version", strings.Repeat(" ", simulator.DefaultMaxBody+1))); a.status != http.StatusRequestEntityTooLarge {
+	if a := send(s, v11.request("Version", strings.Repeat(" ", simulator.MaxBody+1))); a.status != http.StatusRequestEntityTooLarge {
 		t.Errorf("too large while recording: HTTP %d", a.status)
 	}
 }
@@ -213,7 +213,7 @@ func TestAdmin(t *testing.T) {
 	if a := do("POST", "/fault", `{"op":"Version","answer":"status","status":502}`); a.status != http.StatusOK {
 		t.Errorf("fault: HTTP %d", a.status)
 	}
-	if a := call(s, "Version"); a.status != http.StatusBadGateway {
+	if a := soapCall(s, "Version"); a.status != http.StatusBadGateway {
 		t.Errorf("the fault was not injected: HTTP %d", a.status)
 	}
 	do("DELETE", "/fault", "")

@@ -9,9 +9,8 @@ import (
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
-// A network of 100,000 users, each with a session, is served. What costs users times
-// sessions, or looks through all users for one, takes minutes here and fails by the
-// test's own timeout.
+// TestManyUsers has 100,000 users with a session each. Code that is quadratic, or searches
+// all users for one, runs into the test's timeout.
 func TestManyUsers(t *testing.T) {
 	t.Parallel()
 	const many = 100_000
@@ -29,7 +28,7 @@ func TestManyUsers(t *testing.T) {
 			t.Fatalf("HTTP %d", a.status)
 		}
 	}
-	a := call(s, "UserList", "SessionID", id)
+	a := soapCall(s, "UserList", "SessionID", id)
 	if n := strings.Count(a.body, "<UserIDInfo>"); a.status != http.StatusOK || n != many {
 		t.Errorf("HTTP %d, %d users", a.status, n)
 	}

@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// lateOps are the operations whose effect may land after their call.
+// lateOps can be applied after their call.
 var lateOps = []string{"ChangePassword", "GenerateAPIKey", RESTPassword, RESTKeyGenerate}
 
-// landing is when a change takes effect; the zero value is at once.
-type landing struct {
+// timing says when a change is applied. The zero value is at once.
+type timing struct {
 	after time.Duration
-	early bool   // judged when the call came in, not when it lands
-	taken func() // tells that the call has been taken: now it lands, whoever has left
+	early bool   // the old password is checked when the call arrives
+	taken func() // called when the call is accepted
 }
 
-// land waits for the landing, with the simulator unlocked.
-func (s *Simulator) land(l landing) {
+// delayEffect waits with the simulator unlocked.
+func (s *Simulator) delayEffect(l timing) {
 	if l.after <= 0 {
 		return
 	}
@@ -28,19 +28,19 @@ func (s *Simulator) land(l landing) {
 	time.Sleep(l.after)
 }
 
-// generateKey gives a user a new key when it lands.
-func (s *Simulator) generateKey(a *account, l landing) (string, Cause) {
-	s.land(l)
+// generateKey replaces a user's key.
+func (s *Simulator) generateKey(a *account, l timing) (string, Cause) {
+	s.delayEffect(l)
 	if s.users[a.UserID] != a {
 		return "", NotFound
 	}
 	return s.replaceKey(a), ""
 }
 
-// changePassword compares and sets: both when it lands, or the comparison before.
-func (s *Simulator) changePassword(a *account, old, password string, l landing) Cause {
+// changePassword compares and sets.
+func (s *Simulator) changePassword(a *account, old, password string, l timing) Cause {
 	if !l.early {
-		s.land(l)
+		s.delayEffect(l)
 	}
 	if old != a.Password || s.users[a.UserID] != a {
 		return AccessDenied
@@ -49,43 +49,43 @@ func (s *Simulator) changePassword(a *account, old, password string, l landing) 
 		return InvalidParameter
 	}
 	if l.early {
-		s.land(l)
+		s.delayEffect(l)
 	}
-	s.change(a, func() { a.Password = password })
+	s.changeAccount(a, func() { a.Password = password })
 	return ""
 }
 
-// applyLate takes a call and has it land by itself. What it answers comes from the
-// channel, which nobody has to read.
-func (s *Simulator) applyLate(x *exchange, f Fault) <-chan *reply {
-	s.underWay(1)
-	taken, landed := make(chan struct{}), make(chan *reply, 1)
+// applyLate applies a call in the background. The channel gets its answer and need not be
+// read.
+func (s *Simulator) applyLate(x *request, f Fault) <-chan *reply {
+	s.countLanding(1)
+	taken, done := make(chan struct{}), make(chan *reply, 1)
 	take := sync.OnceFunc(func() { close(taken) })
 	go func() {
-		rep := x.apply(landing{after: f.ApplyLate, early: f.JudgeEarly, taken: take})
-		take() // an operation that was refused, or is never late
-		s.underWay(-1)
-		landed <- rep
+		rep := x.apply(timing{after: f.ApplyLate, early: f.CheckEarly, taken: take})
+		take() // the operation was refused, or cannot be late
+		s.countLanding(-1)
+		done <- rep
 	}()
 	<-taken
-	return landed
+	return done
 }
 
-func (s *Simulator) underWay(change int) {
+func (s *Simulator) countLanding(change int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.seen.landing += change
-	s.seen.notify()
+	s.journal.landing += change
+	s.journal.notify()
 }
 
-// awaitLanding is the answer once it is known; nil where the client left before.
-func awaitLanding(r *http.Request, landed <-chan *reply) *reply {
+// awaitReply returns nil if the client hangs up first.
+func awaitReply(r *http.Request, done <-chan *reply) *reply {
 	select {
-	case rep := <-landed:
+	case rep := <-done:
 		return rep
 	case <-r.Context().Done():
 		return nil
 	}
 }
 
-func mayLandLate(op string) bool { return op == "" || slices.Contains(lateOps, op) }
+func canBeLate(op string) bool { return op == "" || slices.Contains(lateOps, op) }

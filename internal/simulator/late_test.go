@@ -20,8 +20,7 @@ const (
 	another = "Another-1 password"
 )
 
-// change is one call that changes something of the administrator's own, as both
-// protocols know it.
+// change is a call of either protocol that changes the administrator's own user.
 type change struct {
 	op      string
 	request func(u simulator.User, sessionID string) *http.Request
@@ -52,15 +51,15 @@ var changes = []change{
 	}, newKey},
 }
 
-// TestApplyLate: a change lands when it is said to and not before, whatever the client
-// is told and whether or not it is still there.
+// A change is applied exactly after ApplyLate, whatever the client is answered, and even if
+// it hangs up.
 func TestApplyLate(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		fault  simulator.Fault
 		leaves time.Duration // when the client hangs up; 0 is never
-		lasts  time.Duration // how long the call lasts for the client
-		status int           // 0 where the client has left
+		lasts  time.Duration // how long the client waits
+		status int           // 0 if the client hangs up
 	}{
 		"the client waits":     {simulator.Fault{}, 0, late, http.StatusOK},
 		"the client hangs up":  {simulator.Fault{}, time.Second, time.Second, 0},
@@ -69,7 +68,7 @@ func TestApplyLate(t *testing.T) {
 		"a refusal meanwhile":  {simulator.Fault{Cause: simulator.SystemError}, 0, 0, http.StatusInternalServerError},
 		"a later refusal":      {simulator.Fault{Cause: simulator.SystemError, DelayAnswer: time.Second}, 0, time.Second, http.StatusInternalServerError},
 		"an answer even later": {simulator.Fault{DelayAnswer: time.Second}, 0, late + time.Second, http.StatusOK},
-		"judged early":         {simulator.Fault{JudgeEarly: true}, time.Second, time.Second, 0},
+		"checked early":        {simulator.Fault{CheckEarly: true}, time.Second, time.Second, 0},
 	} {
 		for _, ch := range changes {
 			t.Run(name+"/"+ch.op, func(t *testing.T) {
@@ -77,7 +76,7 @@ func TestApplyLate(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					s := newSim(t, simulator.Options{})
 					id, before := login(t, s, simulator.AdminUserID), user(t, s, simulator.AdminUserID)
-					fault := c.fault // every ch has its own
+					fault := c.fault // a copy for each change
 					fault.Op, fault.Times, fault.ApplyLate = ch.op, 1, late
 					s.Inject(fault)
 					ctx := t.Context()
@@ -91,20 +90,20 @@ func TestApplyLate(t *testing.T) {
 					if lasted := time.Since(began); lasted != c.lasts || (c.status != 0 && a.status != c.status) {
 						t.Errorf("HTTP %d after %v, want %d after %v", a.status, lasted, c.status, c.lasts)
 					}
-					s.KillSessions(0) // who calls was judged when it called
+					s.KillSessions(0) // the caller was checked when it called
 					if left := late - time.Nanosecond - time.Since(began); left > 0 {
 						if time.Sleep(left); ch.done(before, user(t, s, simulator.AdminUserID)) || s.State().Landing != 1 {
-							t.Error("landed too early")
+							t.Error("applied too early")
 						}
 					}
 					if err := s.AwaitState(t.Context(), func(st simulator.State) bool { return st.Landing == 0 }); err != nil {
 						t.Fatal(err)
 					}
 					if !ch.done(before, user(t, s, simulator.AdminUserID)) {
-						t.Error("not landed")
+						t.Error("not applied")
 					}
-					if landed := time.Since(began); landed != max(late, c.lasts) {
-						t.Errorf("landed after %v", landed)
+					if applied := time.Since(began); applied != max(late, c.lasts) {
+						t.Errorf("applied after %v", applied)
 					}
 				})
 			})
@@ -112,33 +111,32 @@ func TestApplyLate(t *testing.T) {
 	}
 }
 
-// TestLandingOnAChange: what a late ChangePassword does to a password that is not the
-// old one any more.
-func TestLandingOnAChange(t *testing.T) {
+// TestLateChangePassword applies a ChangePassword after the password has changed.
+func TestLateChangePassword(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		early     bool
 		old       string // "" is the right one
 		meanwhile func(s *simulator.Simulator, old, sessionID string)
 		want      string // "" is the old one
-		refused   string // what the client is told
+		refused   string // the ErrorString
 		lasts     time.Duration
 	}{
-		"changed meanwhile":               {false, "", func(s *simulator.Simulator, _, _ string) { s.SetPassword(simulator.AdminUserID, another) }, another, "AccessDenied", late},
-		"changed meanwhile, judged early": {true, "", func(s *simulator.Simulator, _, _ string) { s.SetPassword(simulator.AdminUserID, another) }, fresh, "", late},
+		"changed meanwhile":                {false, "", func(s *simulator.Simulator, _, _ string) { s.SetPassword(simulator.AdminUserID, another) }, another, "AccessDenied", late},
+		"changed meanwhile, checked early": {true, "", func(s *simulator.Simulator, _, _ string) { s.SetPassword(simulator.AdminUserID, another) }, fresh, "", late},
 		"the same pair again": {false, "", func(s *simulator.Simulator, old, id string) {
-			call(s, "ChangePassword", "SessionID", id, "OldPassword", old, "NewPassword", fresh)
+			soapCall(s, "ChangePassword", "SessionID", id, "OldPassword", old, "NewPassword", fresh)
 		}, fresh, "AccessDenied", late},
-		"wrong":               {false, "wrong", nil, "", "AccessDenied", late},
-		"wrong, judged early": {true, "wrong", nil, "", "AccessDenied", 0},
-		"right by then":       {false, another, func(s *simulator.Simulator, _, _ string) { s.SetPassword(simulator.AdminUserID, another) }, fresh, "", late},
+		"wrong":                {false, "wrong", nil, "", "AccessDenied", late},
+		"wrong, checked early": {true, "wrong", nil, "", "AccessDenied", 0},
+		"right by then":        {false, another, func(s *simulator.Simulator, _, _ string) { s.SetPassword(simulator.AdminUserID, another) }, fresh, "", late},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newSim(t, simulator.Options{})
 				id, before := login(t, s, simulator.AdminUserID), user(t, s, simulator.AdminUserID)
-				s.Inject(simulator.Fault{Op: "ChangePassword", Times: 1, ApplyLate: late, JudgeEarly: c.early})
+				s.Inject(simulator.Fault{Op: "ChangePassword", Times: 1, ApplyLate: late, CheckEarly: c.early})
 				if c.meanwhile != nil {
 					time.AfterFunc(time.Second, func() { c.meanwhile(s, before.Password, id) })
 				}
@@ -147,7 +145,7 @@ func TestLandingOnAChange(t *testing.T) {
 					old = before.Password
 				}
 				began := time.Now()
-				wantRefused(t, call(s, "ChangePassword", "SessionID", id, "OldPassword", old, "NewPassword", fresh), c.refused)
+				wantRefused(t, soapCall(s, "ChangePassword", "SessionID", id, "OldPassword", old, "NewPassword", fresh), c.refused)
 				if lasted := time.Since(began); lasted != c.lasts {
 					t.Errorf("the call lasted %v, want %v", lasted, c.lasts)
 				}
@@ -156,36 +154,36 @@ func TestLandingOnAChange(t *testing.T) {
 					want = before.Password
 				}
 				if user(t, s, simulator.AdminUserID).Password != want {
-					t.Error("not the password that was to be")
+					t.Error("wrong password")
 				}
 			})
 		})
 	}
 }
 
-// A user that is deleted before the change lands does not come back with it.
-func TestLandingOnADeletedUser(t *testing.T) {
+// A late change does not restore a user that was deleted meanwhile.
+func TestLateChangeOfADeletedUser(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(t, simulator.Options{})
 		key := user(t, s, simulator.AdminUserID).APIKey
 		s.Inject(simulator.Fault{Op: "GenerateAPIKey", Times: 1, ApplyLate: late})
 		time.AfterFunc(time.Second, func() { s.Delete(simulator.UserID5001) })
-		wantRefused(t, call(s, "GenerateAPIKey", "SessionID", key, "UserID", "5001"), "NotFound")
+		wantRefused(t, soapCall(s, "GenerateAPIKey", "SessionID", key, "UserID", "5001"), "NotFound")
 		if _, there := s.User(simulator.UserID5001); there {
 			t.Error("the user is back")
 		}
 
 		gone := user(t, s, simulator.UserID5002)
-		s.Inject(simulator.Fault{Op: "ChangePassword", Times: 1, ApplyLate: late, JudgeEarly: true})
+		s.Inject(simulator.Fault{Op: "ChangePassword", Times: 1, ApplyLate: late, CheckEarly: true})
 		time.AfterFunc(time.Second, func() { s.Delete(simulator.UserID5002) })
-		call(s, "ChangePassword", "SessionID", gone.APIKey, "OldPassword", gone.Password, "NewPassword", fresh)
+		soapCall(s, "ChangePassword", "SessionID", gone.APIKey, "OldPassword", gone.Password, "NewPassword", fresh)
 		wantRefused(t, tryLogin(s, gone.LoginName, fresh), "AccessDenied")
-		wantRefused(t, call(s, "WhoAmI", "SessionID", gone.APIKey), "SessionTimeout")
+		wantRefused(t, soapCall(s, "WhoAmI", "SessionID", gone.APIKey), "SessionTimeout")
 	})
 }
 
-// Over a real connection that is cut.
+// The connection is real, and reset.
 func TestApplyLateAndReset(t *testing.T) {
 	t.Parallel()
 	s := start(t, simulator.Options{}, simulator.ServerOptions{})
@@ -198,6 +196,6 @@ func TestApplyLateAndReset(t *testing.T) {
 		t.Fatal(err)
 	}
 	if user(t, s.Simulator, simulator.UserID5001).APIKey == before.APIKey {
-		t.Error("not landed")
+		t.Error("not applied")
 	}
 }

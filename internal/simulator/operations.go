@@ -8,36 +8,36 @@ import (
 	"time"
 )
 
-// call is one well-formed request, while the simulator is locked.
-type call struct {
+// soapCall is a valid SOAP request. The simulator is locked.
+type soapCall struct {
 	args map[string]string
 	ip   string
-	landing
+	timing
 }
 
-func (c *call) userID() int32 {
+func (c *soapCall) userID() int32 {
 	n, _ := strconv.ParseInt(strings.TrimSpace(c.args["UserID"]), 10, 32)
 	return int32(n)
 }
 
-// record is the values of a complex type, by element name. An absent name is an
-// absent element.
+// record has the values of a complex type by element name. A missing name is an absent
+// element.
 type record map[string]string
 
-// value is an operation's result: text, one record, or a list of them. The zero
-// value is an absent element, which is how .NET writes a null string.
+// value is an operation's result: text, one record, or a list of records. The zero value
+// is an absent element, as .NET writes a null string.
 type value struct {
 	text string
 	one  record
 	list iter.Seq[record]
 }
 
-// operation is one row of the WSDL and what it does here.
+// operation is an operation of the WSDL.
 type operation struct {
 	name string
 	in   []field
 	out  field
-	run  func(*Simulator, *call) (value, Cause)
+	run  func(*Simulator, *soapCall) (value, Cause)
 }
 
 var operations = []operation{
@@ -50,10 +50,10 @@ var operations = []operation{
 	{"UserInfo", []field{str("SessionID"), req("UserID", "int")}, opt("UserInfoResult", "UserIDInfo"), withTarget(userInfo)},
 	{"UserList", []field{str("SessionID"), str("Name")}, opt("UserListResult", "ArrayOfUserIDInfo"), withSession(userList)},
 	{"UserReset", []field{str("SessionID"), req("UserID", "int")}, req("UserResetResult", "boolean"), withTarget(userReset)},
-	{"Version", nil, str("VersionResult"), func(*Simulator, *call) (value, Cause) { return value{text: Version}, "" }},
+	{"Version", nil, str("VersionResult"), func(*Simulator, *soapCall) (value, Cause) { return value{text: Version}, "" }},
 }
 
-// Version is what the operation of that name answers.
+// Version is the result of the operation Version.
 const Version = "ECGridOS Simulator v4.1"
 
 func operationByName(name string) *operation {
@@ -65,9 +65,9 @@ func operationByName(name string) *operation {
 	return nil
 }
 
-func withSession(run func(*Simulator, *session, *call) (value, Cause)) func(*Simulator, *call) (value, Cause) {
-	return func(s *Simulator, c *call) (value, Cause) {
-		n := s.resolve(c.args["SessionID"], c.ip)
+func withSession(run func(*Simulator, *session, *soapCall) (value, Cause)) func(*Simulator, *soapCall) (value, Cause) {
+	return func(s *Simulator, c *soapCall) (value, Cause) {
+		n := s.sessionFor(c.args["SessionID"], c.ip)
 		if n == nil {
 			return value{}, SessionDead
 		}
@@ -75,8 +75,8 @@ func withSession(run func(*Simulator, *session, *call) (value, Cause)) func(*Sim
 	}
 }
 
-func withTarget(run func(*Simulator, *account, *call) (value, Cause)) func(*Simulator, *call) (value, Cause) {
-	return withSession(func(s *Simulator, n *session, c *call) (value, Cause) {
+func withTarget(run func(*Simulator, *account, *soapCall) (value, Cause)) func(*Simulator, *soapCall) (value, Cause) {
+	return withSession(func(s *Simulator, n *session, c *soapCall) (value, Cause) {
 		t, cause := s.target(n.user, c.userID())
 		if t == nil {
 			return value{}, cause
@@ -85,23 +85,23 @@ func withTarget(run func(*Simulator, *account, *call) (value, Cause)) func(*Simu
 	})
 }
 
-func (s *Simulator) login(c *call) (value, Cause) {
+func (s *Simulator) login(c *soapCall) (value, Cause) {
 	a := s.authenticate(c.args["LoginName"], c.args["Password"], true)
 	if a == nil {
 		return value{}, LoginRefused
 	}
-	return value{text: s.open(a, c.ip).id}, ""
+	return value{text: s.openSession(a, c.ip).id}, ""
 }
 
-// logout answers the session's length in ms (older docs). A key given as the
-// SessionID has no session to end: 0.
-func logout(s *Simulator, n *session, _ *call) (value, Cause) {
-	s.close(n)
+// logout returns the session's duration in ms (older docs), and 0 for an API key, which
+// has no session.
+func logout(s *Simulator, n *session, _ *soapCall) (value, Cause) {
+	s.closeSession(n)
 	ms := min(s.opts.Clock().Sub(n.opened).Milliseconds(), math.MaxInt32)
 	return value{text: itoa(ms)}, ""
 }
 
-func whoAmI(s *Simulator, n *session, _ *call) (value, Cause) {
+func whoAmI(s *Simulator, n *session, _ *soapCall) (value, Cause) {
 	u := n.user
 	return value{one: record{
 		"ECGridOSVersion": Version,
@@ -117,7 +117,7 @@ func whoAmI(s *Simulator, n *session, _ *call) (value, Cause) {
 		"TimeZoneOffset":  "-5",
 		"AuthLevel":       u.AuthLevel,
 		"LastLogin":       dateTime(u.lastLogin),
-		"OpenSessions":    itoa(min(u.open, math.MaxInt16)),
+		"OpenSessions":    itoa(min(u.openSessions, math.MaxInt16)),
 		"TimeOut":         itoa(min(int64(s.opts.IdleTimeout/time.Second), math.MaxInt16)),
 		"NetworkID":       itoa(u.NetworkID),
 		"MailboxID":       itoa(u.MailboxID),
@@ -125,45 +125,46 @@ func whoAmI(s *Simulator, n *session, _ *call) (value, Cause) {
 	}}, ""
 }
 
-func userGetAPIKey(_ *Simulator, t *account, _ *call) (value, Cause) {
+func userGetAPIKey(_ *Simulator, t *account, _ *soapCall) (value, Cause) {
 	return value{text: t.APIKey}, ""
 }
 
-func generateAPIKey(s *Simulator, t *account, c *call) (value, Cause) {
-	key, cause := s.generateKey(t, c.landing)
+func generateAPIKey(s *Simulator, t *account, c *soapCall) (value, Cause) {
+	key, cause := s.generateKey(t, c.timing)
 	return value{text: key}, cause
 }
 
-func changePassword(s *Simulator, n *session, c *call) (value, Cause) {
-	if cause := s.changePassword(n.user, c.args["OldPassword"], c.args["NewPassword"], c.landing); cause != "" {
+func changePassword(s *Simulator, n *session, c *soapCall) (value, Cause) {
+	if cause := s.changePassword(n.user, c.args["OldPassword"], c.args["NewPassword"], c.timing); cause != "" {
 		return value{}, cause
 	}
 	return value{text: "true"}, ""
 }
 
-func userInfo(_ *Simulator, t *account, _ *call) (value, Cause) {
+func userInfo(_ *Simulator, t *account, _ *soapCall) (value, Cause) {
 	return value{one: userRecord(t)}, ""
 }
 
-func userList(s *Simulator, n *session, c *call) (value, Cause) {
-	// One at a time: all records at once would be several times the answer.
+func userList(s *Simulator, n *session, c *soapCall) (value, Cause) {
+	// Record by record: all at once would take several times the memory of the answer.
 	return value{list: func(yield func(record) bool) {
 		for _, a := range s.sortedUsers() {
-			if n.user.mayReach(a) && a.matches(c.args["Name"]) && !yield(userRecord(a)) {
+			if n.user.canReach(a) && a.matches(c.args["Name"]) && !yield(userRecord(a)) {
 				return
 			}
 		}
 	}}, ""
 }
 
-// userReset forgets sessions and refused logins (WSDL); it does not unlock.
-func userReset(s *Simulator, t *account, _ *call) (value, Cause) {
-	s.closeAll(t.UserID)
-	t.refused = 0
+// userReset ends sessions and resets the count of refused logins (WSDL). It does not
+// unlock.
+func userReset(s *Simulator, t *account, _ *soapCall) (value, Cause) {
+	s.closeSessions(t.UserID)
+	t.refusedLogins = 0
 	return value{text: "true"}, ""
 }
 
-// matches is UserList's filter; "" is everybody.
+// matches implements UserList's filter; "" matches all users.
 func (a *account) matches(name string) bool {
 	all := strings.ToLower(a.LoginName + "\n" + a.FirstName + " " + a.LastName)
 	return strings.Contains(all, strings.ToLower(name))
@@ -190,9 +191,9 @@ func userRecord(a *account) record {
 		"LastLogin":        dateTime(a.lastLogin),
 		"Status":           a.Status,
 		"LockedOut":        strconv.FormatBool(a.LockedOut),
-		"OpenSessions":     itoa(min(a.open, math.MaxInt16)),
+		"OpenSessions":     itoa(min(a.openSessions, math.MaxInt16)),
 	}
 }
 
-// dateTime is a time as .NET writes one of unspecified kind: UTC, no offset.
+// dateTime writes UTC without an offset, as .NET does for an unspecified kind.
 func dateTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.9999999") }

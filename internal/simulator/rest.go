@@ -12,8 +12,7 @@ import (
 	"time"
 )
 
-// The REST side's operations, as Call.Op and Fault.Op name them (REST API v2.6
-// documentation).
+// The REST operations, as in Call.Op and Fault.Op (REST API v2.6 documentation).
 const (
 	RESTUserMe      = "RESTUserMe"      // GET /users/me
 	RESTUserKey     = "RESTUserKey"     // GET /users/key/{id}
@@ -25,19 +24,19 @@ const (
 
 var restOps = []string{RESTUserMe, RESTUserKey, RESTKeyGenerate, RESTLogin, RESTLogout, RESTPassword}
 
-// tokenLife is how long a bearer token lives; the documentation gives no figure.
+// tokenLife is the lifetime of a bearer token. The documentation does not say.
 const tokenLife = time.Hour
 
-// restCall is one request, while the simulator is locked.
+// restCall is a REST request. The simulator is locked.
 type restCall struct {
 	id    string
-	token string // bearer token, "" where a key was sent
+	token string // bearer token; "" if a key was sent
 	user  *account
 	body  map[string]string
-	landing
+	timing
 }
 
-// restError is one row of the documented error table.
+// restError is a row of the documented error table.
 type restError struct {
 	status int
 	code   string
@@ -61,14 +60,14 @@ var (
 	}
 )
 
-// restCodes are the codes of statuses that no Cause leads to.
+// restCodes are the codes of statuses without a Cause.
 var restCodes = map[int]string{
 	http.StatusTooManyRequests:     "RateLimitExceeded",
 	http.StatusInternalServerError: "InternalError",
 }
 
-// envelope is the one form of every answer.
-type envelope struct {
+// restEnvelope is the body of every answer.
+type restEnvelope struct {
 	Success   bool   `json:"success"`
 	Data      any    `json:"data"`
 	ErrorCode string `json:"errorCode"`
@@ -78,7 +77,7 @@ type envelope struct {
 func (s *Simulator) routeREST() {
 	routes := []struct {
 		pattern, op string
-		open        bool // needs no credential
+		public      bool // needs no credential
 		run         func(*Simulator, *restCall) (any, Cause)
 	}{
 		{"GET /users/me", RESTUserMe, false, restMe},
@@ -91,27 +90,27 @@ func (s *Simulator) routeREST() {
 	for _, route := range routes {
 		method, path, _ := strings.Cut(route.pattern, " ")
 		s.mux.HandleFunc(method+" "+RESTPath+path, func(w http.ResponseWriter, r *http.Request) {
-			s.serveREST(w, r, route.op, route.open, route.run)
+			s.serveREST(w, r, route.op, route.public, route.run)
 		})
 	}
 	s.mux.HandleFunc(RESTPath+"/", func(w http.ResponseWriter, _ *http.Request) { restNotFound.reply("no such path").send(w) })
 }
 
-func (s *Simulator) serveREST(w http.ResponseWriter, r *http.Request, op string, open bool, run func(*Simulator, *restCall) (any, Cause)) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.opts.MaxBody))
+func (s *Simulator) serveREST(w http.ResponseWriter, r *http.Request, op string, public bool, run func(*Simulator, *restCall) (any, Cause)) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if err != nil {
-		restInvalidParameter.reply("body too large, or broken off").send(w)
+		restInvalidParameter.reply("the body is too large or incomplete").send(w)
 		return
 	}
 	key := r.Header.Get("X-API-Key")
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	s.perform(w, r, &exchange{
+	s.handle(w, r, &request{
 		op: op, sessionID: cmp.Or(key, token), ip: s.opts.ClientIP(r), body: body,
-		apply: func(l landing) *reply {
+		apply: func(l timing) *reply {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			c := &restCall{id: r.PathValue("id"), token: token, body: map[string]string{}, landing: l}
-			if !open {
+			c := &restCall{id: r.PathValue("id"), token: token, body: map[string]string{}, timing: l}
+			if !public {
 				if refusal := s.identify(c, key); refusal != nil {
 					return refusal
 				}
@@ -122,23 +121,23 @@ func (s *Simulator) serveREST(w http.ResponseWriter, r *http.Request, op string,
 			return restAnswer(run(s, c))
 		},
 		fault: func(cause Cause, f Fault) *reply {
-			return restErrors[cause].reply(cmp.Or(f.Message, reasons[cause].message))
+			return restErrors[cause].reply(cmp.Or(f.Message, errorInfos[cause].message))
 		},
 	})
 }
 
-// identify fills in who is calling; a refusal where nobody is.
+// identify sets the user of the call. It returns the refusal of an invalid credential.
 func (s *Simulator) identify(c *restCall, key string) *reply {
 	if key != "" {
 		c.user, c.token = s.userByKey(key), ""
-		if c.user == nil || !c.user.alive() {
+		if c.user == nil || !c.user.isActive() {
 			return restInvalidKey.reply("invalid API key")
 		}
 		return nil
 	}
 	s.expire()
 	n := s.tokens[c.token]
-	if n == nil || !n.user.alive() {
+	if n == nil || !n.user.isActive() {
 		return restInvalidSession.reply("invalid session")
 	}
 	c.user = n.user
@@ -147,23 +146,18 @@ func (s *Simulator) identify(c *restCall, key string) *reply {
 
 func restAnswer(data any, cause Cause) *reply {
 	if cause != "" {
-		refusal := restErrors[cause].reply(reasons[cause].message)
+		refusal := restErrors[cause].reply(errorInfos[cause].message)
 		refusal.cause = cause
 		return refusal
 	}
-	return jsonReply(http.StatusOK, envelope{Success: true, Data: data})
+	return jsonReply(http.StatusOK, restEnvelope{Success: true, Data: data})
 }
 
 func (e restError) reply(message string) *reply {
-	return jsonReply(e.status, envelope{ErrorCode: e.code, Message: message})
+	return jsonReply(e.status, restEnvelope{ErrorCode: e.code, Message: message})
 }
 
-func jsonReply(status int, v any) *reply {
-	body, _ := json.Marshal(v) // nothing here cannot be marshalled
-	return &reply{status: status, contentType: "application/json; charset=utf-8", body: append(body, '\n')}
-}
-
-// restTarget is the user a path names.
+// restTarget is the user in the path.
 func restTarget(s *Simulator, c *restCall) (*account, Cause) {
 	id, err := strconv.ParseInt(c.id, 10, 32)
 	if err != nil || id < 1 || id > math.MaxInt32 {
@@ -194,14 +188,14 @@ func restGenerate(s *Simulator, c *restCall) (any, Cause) {
 	if t == nil {
 		return nil, cause
 	}
-	key, cause := s.generateKey(t, c.landing)
+	key, cause := s.generateKey(t, c.timing)
 	if cause != "" {
 		return nil, cause
 	}
 	return key, ""
 }
 
-// restLogin takes the login as login or, as one page of the docs says, email.
+// restLogin accepts the login as "login" or, as one page of the docs says, as "email".
 func restLogin(s *Simulator, c *restCall) (any, Cause) {
 	a := s.authenticate(cmp.Or(c.body["login"], c.body["email"]), c.body["password"], false)
 	if a == nil {
@@ -210,7 +204,7 @@ func restLogin(s *Simulator, c *restCall) (any, Cause) {
 	now := s.opts.Clock()
 	n := &session{id: "sim." + newGUID(), user: a, opened: now, used: now, expires: now.Add(tokenLife)}
 	s.tokens[n.id] = n
-	s.seen.secret(n.id)
+	s.journal.addSecrets(n.id)
 	return map[string]any{"token": n.id, "expiresAt": n.expires.UTC().Format(time.RFC3339), "userId": a.UserID}, ""
 }
 
@@ -220,5 +214,5 @@ func restLogout(s *Simulator, c *restCall) (any, Cause) {
 }
 
 func restPassword(s *Simulator, c *restCall) (any, Cause) {
-	return nil, s.changePassword(c.user, c.body["currentPassword"], c.body["newPassword"], c.landing)
+	return nil, s.changePassword(c.user, c.body["currentPassword"], c.body["newPassword"], c.timing)
 }

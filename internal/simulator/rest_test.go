@@ -11,7 +11,7 @@ import (
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
-// restAnswer is the one envelope of the REST API's documentation.
+// restAnswer is the envelope of the REST API's documentation.
 type restAnswer struct {
 	status    int
 	Success   *bool            `json:"success"`
@@ -28,15 +28,15 @@ func rest(t *testing.T, s *simulator.Simulator, credential, method, path, body s
 	a := send(s, r)
 	got := restAnswer{status: a.status}
 	if err := json.Unmarshal([]byte(a.body), &got); err != nil || got.Success == nil || got.ErrorCode == nil || got.Message == nil {
-		t.Fatalf("%s %s: HTTP %d is not the JSON envelope", method, path, a.status)
+		t.Fatalf("%s %s: HTTP %d without the JSON envelope", method, path, a.status)
 	}
 	if *got.Success != (got.status == http.StatusOK) || *got.Success != (*got.ErrorCode == "") {
-		t.Errorf("%s %s: HTTP %d does not go with the envelope", method, path, got.status)
+		t.Errorf("%s %s: HTTP %d does not match the envelope", method, path, got.status)
 	}
 	return got
 }
 
-// text is the data, a string.
+// text returns the data if it is a string.
 func (a restAnswer) text() string {
 	var text string
 	if a.Data == nil || json.Unmarshal(*a.Data, &text) != nil {
@@ -66,7 +66,7 @@ func TestRESTRefusals(t *testing.T) {
 		"wrong method":  {admin, "DELETE", "/users/me", "", 404, "ObjectNotFound"},
 		"wrong login":   {"X: y", "POST", "/auth/login", `{"login":"sim-admin","password":"wrong"}`, 401, "InvalidSession"},
 		"no JSON":       {"X: y", "POST", "/auth/login", `<login/>`, 400, "InvalidParameter"},
-		"too large":     {"X: y", "POST", "/auth/login", strings.Repeat(" ", simulator.DefaultMaxBody+1), 400, "InvalidParameter"},
+		"too large":     {"X: y", "POST", "/auth/login", strings.Repeat(" ", simulator.MaxBody+1), 400, "InvalidParameter"},
 		"wrong old":     {low, "PUT", "/auth/password", `{"currentPassword":"x","newPassword":"Good&1pass"}`, 403, "AccessDenied"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestRESTWithAKey(t *testing.T) {
 	if got := rest(t, s, "X-API-Key: "+old, "GET", "/users/me", ""); got.status != 401 {
 		t.Errorf("the old key: HTTP %d", got.status)
 	}
-	result(t, s, "WhoAmI", "SessionID", fresh) // one key for both sides
+	result(t, s, "WhoAmI", "SessionID", fresh) // SOAP accepts the same key
 }
 
 func TestRESTSession(t *testing.T) {

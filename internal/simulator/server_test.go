@@ -2,22 +2,19 @@ package simulator_test
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
 
 	"vault-plugin-ecgrid/internal/simulator"
+	"vault-plugin-ecgrid/internal/testcert"
 )
 
+// clientFor trusts this CA and no other.
 func clientFor(t *testing.T, ca []byte) *http.Client {
 	t.Helper()
-	pool := x509.NewCertPool()
-	if ca != nil && !pool.AppendCertsFromPEM(ca) {
-		t.Fatal("the CA is not PEM")
-	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	transport := &http.Transport{TLSClientConfig: testcert.ClientConfig(ca)}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
 }
@@ -35,7 +32,7 @@ func TestServerURLs(t *testing.T) {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || !strings.Contains(string(body), `location="`+s.SOAP+`"`) {
-		t.Errorf("the WSDL does not name %s: %v", s.SOAP, err)
+		t.Errorf("the WSDL does not have the address %s: %v", s.SOAP, err)
 	}
 	for _, url := range []string{s.REST + "/users/me", s.Admin + "/state"} {
 		resp, err := http.Get(url)
@@ -44,7 +41,7 @@ func TestServerURLs(t *testing.T) {
 		}
 		resp.Body.Close()
 		if resp.StatusCode == http.StatusNotFound {
-			t.Errorf("%s is not there", url)
+			t.Errorf("%s is missing", url)
 		}
 	}
 	if s.Connections() == 0 {
@@ -68,7 +65,7 @@ func TestServerTLS(t *testing.T) {
 	}
 	if resp, err := clientFor(t, nil).Get(s.WSDL); err == nil {
 		resp.Body.Close()
-		t.Error("trusted without its CA")
+		t.Error("a client without the CA trusts the server")
 	}
 	named := clientFor(t, s.CACert)
 	named.Transport.(*http.Transport).TLSClientConfig.ServerName = "ecgrid.test"
@@ -79,11 +76,11 @@ func TestServerTLS(t *testing.T) {
 	resp.Body.Close()
 }
 
-func TestServerEverywhere(t *testing.T) {
+func TestServerOnAllAddresses(t *testing.T) {
 	t.Parallel()
 	s := start(t, simulator.Options{}, simulator.ServerOptions{Listen: "0.0.0.0:0"})
 	if !strings.HasPrefix(s.SOAP, "http://127.0.0.1:") {
-		t.Errorf("soap is %s, which nobody can connect to", s.SOAP)
+		t.Errorf("soap is %s, which no client can connect to", s.SOAP)
 	}
 }
 
@@ -106,10 +103,10 @@ func TestServerClose(t *testing.T) {
 
 func TestStartRefuses(t *testing.T) {
 	t.Parallel()
-	if _, err := simulator.Start(simulator.Options{}, simulator.ServerOptions{Listen: "nonsense"}); err == nil {
-		t.Error("an address that is none was taken")
+	if _, err := simulator.Start(simulator.Options{}, simulator.ServerOptions{Listen: "not an address"}); err == nil {
+		t.Error("an invalid address was accepted")
 	}
 	if _, err := simulator.Start(simulator.Options{Users: []simulator.User{{}}}, simulator.ServerOptions{}); err == nil {
-		t.Error("a user without a name was taken")
+		t.Error("a user without a name was accepted")
 	}
 }

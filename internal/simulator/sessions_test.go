@@ -14,7 +14,7 @@ func TestSessionLife(t *testing.T) {
 	c := newClock()
 	s := newSim(t, simulator.Options{Clock: c.Now})
 	id := login(t, s, simulator.AdminUserID)
-	a := call(s, "WhoAmI", "SessionID", id)
+	a := soapCall(s, "WhoAmI", "SessionID", id)
 	for name, want := range map[string]string{
 		"SessionID": id, "LoginName": simulator.AdminLogin, "UserID": "1001", "AuthLevel": "NetworkAdmin",
 		"LastLogin": "2026-01-02T03:04:05.12", "OpenSessions": "1", "TimeOut": "3600", "ip": "192.0.2.1",
@@ -25,10 +25,10 @@ func TestSessionLife(t *testing.T) {
 	}
 	c.Advance(1500 * time.Millisecond)
 	if ms := result(t, s, "Logout", "SessionID", id); ms != "1500" {
-		t.Errorf("Logout tells %s ms", ms)
+		t.Errorf("Logout returns %s ms", ms)
 	}
-	wantRefused(t, call(s, "WhoAmI", "SessionID", id), "SessionTimeout")
-	wantRefused(t, call(s, "Logout", "SessionID", id), "SessionTimeout")
+	wantRefused(t, soapCall(s, "WhoAmI", "SessionID", id), "SessionTimeout")
+	wantRefused(t, soapCall(s, "Logout", "SessionID", id), "SessionTimeout")
 	if n := s.OpenSessions(); n != 0 {
 		t.Errorf("%d sessions open", n)
 	}
@@ -47,7 +47,7 @@ func TestSessionIdleExpiry(t *testing.T) {
 	if n := s.OpenSessions(); n != 0 {
 		t.Errorf("%d sessions open", n)
 	}
-	wantRefused(t, call(s, "WhoAmI", "SessionID", id), "SessionTimeout")
+	wantRefused(t, soapCall(s, "WhoAmI", "SessionID", id), "SessionTimeout")
 }
 
 func TestSessionIsBoundToIP(t *testing.T) {
@@ -76,10 +76,10 @@ func TestSessionCap(t *testing.T) {
 	admin := user(t, s, simulator.AdminUserID)
 	full := tryLogin(s, admin.LoginName, admin.Password)
 	if wrong := tryLogin(s, admin.LoginName, "wrong"); full.body != wrong.body || full.status != wrong.status {
-		t.Error("a full session table is told apart from a wrong password")
+		t.Error("a full session table is answered differently from a wrong password")
 	}
 	wantRefused(t, full, "AccessDenied")
-	login(t, s, simulator.LowUserID) // the cap is each user's own
+	login(t, s, simulator.LowUserID) // the cap is per user
 	result(t, s, "Logout", "SessionID", first)
 	login(t, s, simulator.AdminUserID)
 	state := s.State()
@@ -100,20 +100,20 @@ func TestAPIKeyStandsForASession(t *testing.T) {
 	t.Parallel()
 	s := newSim(t, simulator.Options{})
 	key := user(t, s, simulator.AdminUserID).APIKey
-	if got, _ := call(s, "WhoAmI", "SessionID", key).text("LoginName"); got != simulator.AdminLogin {
+	if got, _ := soapCall(s, "WhoAmI", "SessionID", key).text("LoginName"); got != simulator.AdminLogin {
 		t.Errorf("the key acts as %q", got)
 	}
 	if got := result(t, s, "UserGetAPIKey", "SessionID", key, "UserID", "5001"); got != user(t, s, simulator.UserID5001).APIKey {
 		t.Error("another key than user 5001's")
 	}
 	if got := result(t, s, "Logout", "SessionID", key); got != "0" {
-		t.Errorf("Logout with a key tells %s ms", got)
+		t.Errorf("Logout with a key returns %s ms", got)
 	}
 	if s.State().SessionsOpened != 0 {
 		t.Error("a key opened a session")
 	}
 	fresh := result(t, s, "GenerateAPIKey", "SessionID", key, "UserID", "1001")
-	wantRefused(t, call(s, "WhoAmI", "SessionID", key), "SessionTimeout")
+	wantRefused(t, soapCall(s, "WhoAmI", "SessionID", key), "SessionTimeout")
 	result(t, s, "WhoAmI", "SessionID", fresh)
 }
 
@@ -140,13 +140,13 @@ func TestRefusedLogins(t *testing.T) {
 	}
 }
 
-func TestDeadUsersCredentialsAreDead(t *testing.T) {
+func TestInactiveUsersCredentials(t *testing.T) {
 	t.Parallel()
 	s := newSim(t, simulator.Options{})
 	id, key := login(t, s, simulator.LowUserID), user(t, s, simulator.LowUserID).APIKey
 	s.Update(simulator.LowUserID, func(u *simulator.User) { u.Status = "Suspended" })
-	wantRefused(t, call(s, "WhoAmI", "SessionID", id), "SessionTimeout")
-	wantRefused(t, call(s, "WhoAmI", "SessionID", key), "SessionTimeout")
+	wantRefused(t, soapCall(s, "WhoAmI", "SessionID", id), "SessionTimeout")
+	wantRefused(t, soapCall(s, "WhoAmI", "SessionID", key), "SessionTimeout")
 }
 
 func TestLockout(t *testing.T) {
@@ -155,7 +155,7 @@ func TestLockout(t *testing.T) {
 	low := user(t, s, simulator.LowUserID)
 	tryLogin(s, low.LoginName, "wrong")
 	tryLogin(s, low.LoginName, "wrong")
-	login(t, s, simulator.LowUserID) // starts the count again
+	login(t, s, simulator.LowUserID) // resets the count
 	for range 3 {
 		if user(t, s, simulator.LowUserID).LockedOut {
 			t.Error("locked too early")
@@ -168,7 +168,7 @@ func TestLockout(t *testing.T) {
 	}
 }
 
-func TestLoginNameDoesNotDependOnCase(t *testing.T) {
+func TestLoginNameIgnoresCase(t *testing.T) {
 	t.Parallel()
 	s := newSim(t, simulator.Options{})
 	low := user(t, s, simulator.LowUserID)
@@ -178,7 +178,7 @@ func TestLoginNameDoesNotDependOnCase(t *testing.T) {
 	wantRefused(t, tryLogin(s, low.LoginName, strings.ToLower(low.Password)), "AccessDenied")
 }
 
-func TestBehindTheClientsBack(t *testing.T) {
+func TestControl(t *testing.T) {
 	t.Parallel()
 	s := newSim(t, simulator.Options{})
 	admin := user(t, s, simulator.AdminUserID)
@@ -186,12 +186,12 @@ func TestBehindTheClientsBack(t *testing.T) {
 	if n := s.KillSessions(simulator.LowUserID); n != 1 {
 		t.Errorf("killed %d", n)
 	}
-	wantRefused(t, call(s, "WhoAmI", "SessionID", two), "SessionTimeout")
+	wantRefused(t, soapCall(s, "WhoAmI", "SessionID", two), "SessionTimeout")
 	result(t, s, "WhoAmI", "SessionID", one)
 	if n := s.KillSessions(0); n != 1 {
-		t.Errorf("killed %d of everybody", n)
+		t.Errorf("killed %d of all users", n)
 	}
-	wantRefused(t, call(s, "WhoAmI", "SessionID", one), "SessionTimeout")
+	wantRefused(t, soapCall(s, "WhoAmI", "SessionID", one), "SessionTimeout")
 
 	if n := s.FillSessions(simulator.AdminUserID); n != simulator.DefaultSessionCap {
 		t.Errorf("filled up with %d", n)
@@ -209,7 +209,7 @@ func TestBehindTheClientsBack(t *testing.T) {
 	if fresh := s.ReplaceKey(simulator.UserID5001); fresh == old || fresh != user(t, s, simulator.UserID5001).APIKey {
 		t.Error("the key was not replaced")
 	}
-	wantRefused(t, call(s, "WhoAmI", "SessionID", old), "SessionTimeout")
+	wantRefused(t, soapCall(s, "WhoAmI", "SessionID", old), "SessionTimeout")
 
 	s.Update(simulator.UserID5002, func(u *simulator.User) { u.UserID, u.Company = 4711, "Renamed" })
 	if u := user(t, s, simulator.UserID5002); u.UserID != simulator.UserID5002 || u.Company != "Renamed" {
@@ -218,9 +218,9 @@ func TestBehindTheClientsBack(t *testing.T) {
 
 	gone := login(t, s, simulator.UserID5001)
 	s.Delete(simulator.UserID5001)
-	wantRefused(t, call(s, "WhoAmI", "SessionID", gone), "SessionTimeout")
-	wantRefused(t, call(s, "UserInfo", "SessionID", admin.APIKey, "UserID", "5001"), "NotFound")
+	wantRefused(t, soapCall(s, "WhoAmI", "SessionID", gone), "SessionTimeout")
+	wantRefused(t, soapCall(s, "UserInfo", "SessionID", admin.APIKey, "UserID", "5001"), "NotFound")
 	if s.ReplaceKey(4711) != "" || s.SetPassword(4711, "x") || s.FillSessions(4711) != 0 {
-		t.Error("a user that is not there was changed")
+		t.Error("an unknown user was changed")
 	}
 }

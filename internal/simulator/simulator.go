@@ -1,92 +1,88 @@
-// Package simulator is a stand-in for ECGrid: ECGridOS v4.1 over SOAP 1.1 and
-// 1.2 with its own WSDL, and the part of the REST API v2.6 an API key is used
-// for. It is written from the vendor's WSDL and documentation, never from a
-// client of ours, so that a client's mistake cannot hide in it.
+// Package simulator is a stand-in for ECGrid. It serves ECGridOS v4.1 over SOAP 1.1 and
+// 1.2, with a WSDL, and the part of the REST API v2.6 that uses an API key. It is written
+// from the vendor's WSDL and documentation and not from the plugin's client, so that it
+// does not repeat the client's mistakes.
 //
-// It keeps to the WSDL strictly, in what it answers and in what it takes, and
-// it misbehaves on demand: see Fault.
+// Requests and answers strictly follow the WSDL. See Fault for failures on demand.
 package simulator
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"sync"
 	"time"
 )
 
-// Paths the simulator serves; the SOAP one is the vendor's (WSDL, soap:address),
-// the REST one is the vendor's base path (REST API v2.6 documentation).
+// Paths of the simulator. SOAPPath is the vendor's (WSDL, soap:address), RESTPath the
+// vendor's base path (REST API v2.6 documentation).
 const (
 	SOAPPath  = "/v4.1/prod/ECGridOS.asmx"
 	RESTPath  = "/v2"
 	AdminPath = "/simulator"
 )
 
+// MaxBody bounds a request's body, in bytes.
+const MaxBody = 1 << 20
+
 // Defaults of Options.
 const (
-	// DefaultSessionCap is the documented number of open sessions a user may have.
+	// DefaultSessionCap is the documented limit of open sessions of a user.
 	DefaultSessionCap = 5
-	// DefaultIdleTimeout is deliberately long: a session a client forgot must
-	// stay visible to a test that counts open sessions.
+	// DefaultIdleTimeout is long, so that a test that counts open sessions sees a
+	// forgotten one.
 	DefaultIdleTimeout = time.Hour
-	// DefaultMaxBody bounds a request's body, in bytes.
-	DefaultMaxBody = 1 << 20
-	// DefaultKeepCalls bounds what is remembered, so that a long run under load
-	// does not fill the memory.
+	// DefaultKeepCalls bounds the memory of a long run.
 	DefaultKeepCalls = 10_000
 )
 
-// Options set a Simulator up; the zero value is a useful one.
+// Options of a Simulator. The zero value is valid.
 type Options struct {
-	// Clock is the time sessions are measured with; nil is time.Now.
+	// Clock measures the age of sessions; nil is time.Now.
 	Clock func() time.Time
-	// Users are the users that exist; nil is DefaultUsers().
+	// Users are the initial users; nil is DefaultUsers().
 	Users []User
 	// SessionCap is how many sessions a user may have open; 0 is DefaultSessionCap.
 	SessionCap int
 	// IdleTimeout is how long an unused session lives; 0 is DefaultIdleTimeout.
 	IdleTimeout time.Duration
-	// LockoutAfter is how many refused logins in a row lock a user; 0 is never.
+	// LockoutAfter is how many refused logins in a row lock a user out; 0 is never.
 	LockoutAfter int
-	// FaultShape is how ECGrid's own faults are shaped.
+	// FaultShape is the shape of ECGrid's faults.
 	FaultShape FaultShape
 	// FaultShapes overrides FaultShape for single causes.
 	FaultShapes map[Cause]FaultShape
-	// FaultCodes overrides the error number of single causes, since the real
-	// ones are not documented.
+	// FaultCodes overrides the error numbers of single causes, which are not documented.
 	FaultCodes map[Cause]int
-	// MaxBody bounds a request's body, in bytes; 0 is DefaultMaxBody.
-	MaxBody int64
-	// ClientIP tells where a request comes from, since a SessionID is good only from
-	// there; nil is its RemoteAddr. See also IPOfConnection and NewIPEachTime.
+	// ClientIP returns the address that a request comes from, since a SessionID is valid
+	// for one address only; nil is RemoteAddr. See also IPOfConnection and NewIPEachTime.
 	ClientIP func(*http.Request) string
-	// Record keeps requests and answers, raw, for Exchanges.
+	// Record keeps requests and answers for Exchanges.
 	Record bool
-	// KeepCalls is how many calls are remembered for Calls, and how many exchanges
-	// with Record: the newest. What is counted goes on being so. 0 is
-	// DefaultKeepCalls.
+	// KeepCalls is how many of the newest calls, and exchanges with Record, are kept. The
+	// counters count all. 0 is DefaultKeepCalls.
 	KeepCalls int
 }
 
-// Simulator is one ECGrid. It is an http.Handler and safe for concurrent use.
+// Simulator is a simulated ECGrid. It is an http.Handler and safe for concurrent use.
 type Simulator struct {
 	opts Options
 	mux  *http.ServeMux
 
 	mu       sync.Mutex
 	users    map[int32]*account
-	byLogin  map[string]*account // in lower case: login names do not depend on case
+	byLogin  map[string]*account // in lower case, since login names ignore case
 	byKey    map[string]*account
 	sessions map[string]*session
 	tokens   map[string]*session // REST, by bearer token
 	events   int32
 
-	expireFrom time.Time // no session ends before
-	faults     []*armed
-	seen       journal
+	nextExpiry time.Time // no session expires before
+	faults     []*activeFault
+	journal    journal
 }
 
-// New makes a Simulator. Passwords and keys that Options leave out are random.
+// New makes a Simulator. Passwords and keys that Options omit are random.
 func New(o Options) (*Simulator, error) {
 	if o.Users == nil {
 		o.Users = DefaultUsers()
@@ -103,7 +99,7 @@ func New(o Options) (*Simulator, error) {
 		byKey:    make(map[string]*account, len(o.Users)),
 		sessions: map[string]*session{},
 		tokens:   map[string]*session{},
-		seen:     newJournal(o.KeepCalls),
+		journal:  newJournal(o.KeepCalls),
 	}
 	for _, u := range o.Users {
 		s.addUser(u)
@@ -115,26 +111,15 @@ func New(o Options) (*Simulator, error) {
 }
 
 func withDefaults(o Options) Options {
+	o.SessionCap = cmp.Or(o.SessionCap, DefaultSessionCap)
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, DefaultIdleTimeout)
+	o.KeepCalls = cmp.Or(o.KeepCalls, DefaultKeepCalls)
+	o.FaultShape = cmp.Or(o.FaultShape, ShapeDetails)
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	if o.SessionCap == 0 {
-		o.SessionCap = DefaultSessionCap
-	}
-	if o.IdleTimeout == 0 {
-		o.IdleTimeout = DefaultIdleTimeout
-	}
-	if o.MaxBody == 0 {
-		o.MaxBody = DefaultMaxBody
-	}
-	if o.KeepCalls == 0 {
-		o.KeepCalls = DefaultKeepCalls
-	}
 	if o.ClientIP == nil {
 		o.ClientIP = remoteIP
-	}
-	if o.FaultShape == "" {
-		o.FaultShape = ShapeDetails
 	}
 	return o
 }

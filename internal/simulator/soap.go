@@ -9,7 +9,7 @@ import (
 
 const xsi = "http://www.w3.org/2001/XMLSchema-instance"
 
-// soapVersion is what differs between SOAP 1.1 and 1.2 on the wire.
+// soapVersion has the differences between SOAP 1.1 and 1.2.
 type soapVersion struct {
 	contentType string
 	envelope    string // namespace
@@ -38,7 +38,7 @@ func (s *Simulator) serveSOAP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Server cannot process request because the content type is not supported: use text/xml or application/soap+xml, in utf-8.", http.StatusUnsupportedMediaType)
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.opts.MaxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if err != nil {
 		http.Error(w, "Maximum request length exceeded, or the request broke off.", http.StatusRequestEntityTooLarge)
 		return
@@ -48,25 +48,25 @@ func (s *Simulator) serveSOAP(w http.ResponseWriter, r *http.Request) {
 		s.refuseRequest(w, version, fault)
 		return
 	}
-	ip := s.opts.ClientIP(r) // once: it may tell another one each time
-	s.perform(w, r, &exchange{
+	ip := s.opts.ClientIP(r) // once: each call may return another one
+	s.handle(w, r, &request{
 		op: op.name, sessionID: args["SessionID"], ip: ip, body: body,
-		apply: func(l landing) *reply { return s.applySOAP(version, op, &call{args: args, ip: ip, landing: l}) },
+		apply: func(l timing) *reply { return s.applySOAP(version, op, &soapCall{args: args, ip: ip, timing: l}) },
 		fault: func(cause Cause, f Fault) *reply { return version.fault(s.ecgridFault(cause, f)) },
 	})
 }
 
-// refuseRequest answers a request that is no call of the WSDL.
+// refuseRequest answers a request that violates the WSDL.
 func (s *Simulator) refuseRequest(w http.ResponseWriter, v *soapVersion, fault *soapFault) {
 	s.mu.Lock()
-	s.seen.badRequests++
+	s.journal.badRequests++
 	s.mu.Unlock()
 	v.fault(fault).send(w)
 }
 
-// soapContentType is the SOAP version of a request and its action: SOAP 1.1 has
-// it in a header, quoted; SOAP 1.2 may have it in the content type. The version
-// is nil where the content type is neither's.
+// soapContentType returns the SOAP version and the action. SOAP 1.1 has the action in a
+// header, SOAP 1.2 may have it in the content type. The version is nil for other content
+// types.
 func soapContentType(h http.Header) (*soapVersion, string) {
 	media, params, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil {
@@ -82,7 +82,7 @@ func soapContentType(h http.Header) (*soapVersion, string) {
 	return version, h.Get("SOAPAction")
 }
 
-// read is a request's operation and arguments, or the fault that refuses it.
+// read returns the operation and its arguments, or the fault that refuses the request.
 func (v *soapVersion) read(action string, body []byte) (*operation, map[string]string, *soapFault) {
 	routed, fault := v.route(action)
 	if fault != nil {
@@ -90,7 +90,7 @@ func (v *soapVersion) read(action string, body []byte) (*operation, map[string]s
 	}
 	root, err := parseXML(body)
 	if err != nil {
-		return nil, nil, unreadable("%v", err)
+		return nil, nil, unreadableFault("%v", err)
 	}
 	content, fault := v.bodyOf(root)
 	if fault != nil {
@@ -98,16 +98,16 @@ func (v *soapVersion) read(action string, body []byte) (*operation, map[string]s
 	}
 	op := operationByName(content.name.Local)
 	if content.name.Space != Namespace || op == nil || (routed != nil && op != routed) {
-		return nil, nil, unreadable("System.InvalidOperationException: <%s xmlns='%s'> was not expected.", content.name.Local, content.name.Space)
+		return nil, nil, unreadableFault("System.InvalidOperationException: <%s xmlns='%s'> was not expected.", content.name.Local, content.name.Space)
 	}
 	args, err := readFields(content, op.in)
 	if err != nil {
-		return nil, nil, unreadable("%v", err)
+		return nil, nil, unreadableFault("%v", err)
 	}
 	return op, args, nil
 }
 
-// route is the operation an action names; nil where SOAP 1.2 leaves it out.
+// route returns the operation of an action, or nil if SOAP 1.2 omits the action.
 func (v *soapVersion) route(action string) (*operation, *soapFault) {
 	if v == soap12 && action == "" {
 		return nil, nil
@@ -132,10 +132,10 @@ func unquote(action string) (string, bool) {
 	return name, opened && closed
 }
 
-// bodyOf is the one element within an envelope's Body.
+// bodyOf returns the one element in an envelope's Body.
 func (v *soapVersion) bodyOf(root *node) (*node, *soapFault) {
 	if root.name.Local != "Envelope" {
-		return nil, unreadable("System.InvalidOperationException: the root element is not a SOAP envelope.")
+		return nil, unreadableFault("System.InvalidOperationException: the root element is not a SOAP envelope.")
 	}
 	if root.name.Space != v.envelope {
 		return nil, &soapFault{code: "VersionMismatch", reason: "System.Web.Services.Protocols.SoapException: Possible SOAP version mismatch: the envelope's namespace is not that of " + v.contentType + "."}
@@ -148,12 +148,12 @@ func (v *soapVersion) bodyOf(root *node) (*node, *soapFault) {
 		parts = parts[1:]
 	}
 	if len(parts) != 1 || !parts[0].is(v.envelope, "Body") || len(parts[0].children) != 1 {
-		return nil, unreadable("System.InvalidOperationException: an envelope holds one Body, and that one element.")
+		return nil, unreadableFault("System.InvalidOperationException: an envelope holds one Body, and that one element.")
 	}
 	return parts[0].children[0], nil
 }
 
-// checkHeader: no header is understood here, so none may insist on it.
+// checkHeader refuses headers that must be understood: none is.
 func (v *soapVersion) checkHeader(header *node) *soapFault {
 	for _, h := range header.children {
 		if must := h.attr(v.envelope, "mustUnderstand"); must == "1" || must == "true" {
@@ -163,9 +163,9 @@ func (v *soapVersion) checkHeader(header *node) *soapFault {
 	return nil
 }
 
-// applySOAP carries an operation out. The simulator is locked meanwhile, but for the
-// wait for a landing, so that no test ever sees half an operation.
-func (s *Simulator) applySOAP(v *soapVersion, op *operation, c *call) *reply {
+// applySOAP applies an operation. The simulator is locked except while a late change
+// waits, so that tests never see half an operation.
+func (s *Simulator) applySOAP(v *soapVersion, op *operation, c *soapCall) *reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	result, cause := op.run(s, c)
@@ -177,16 +177,8 @@ func (s *Simulator) applySOAP(v *soapVersion, op *operation, c *call) *reply {
 	return v.result(op, result)
 }
 
-// reply is an answer before it is sent, or broken.
-type reply struct {
-	status      int
-	contentType string
-	body        []byte
-	cause       Cause // of a refusal
-}
-
 func (v *soapVersion) result(op *operation, result value) *reply {
-	return v.envelop(http.StatusOK, func(x *xmlWriter) {
+	return v.wrap(http.StatusOK, func(x *xmlWriter) {
 		name := op.name + "Response"
 		x.open(name, "xmlns", Namespace)
 		writeResult(x, op.out, result)
@@ -209,7 +201,7 @@ func writeResult(x *xmlWriter, out field, result value) {
 	}
 }
 
-// writeRecord takes the order from the type, so that no operation can get it wrong.
+// writeRecord writes the elements in the type's order.
 func writeRecord(x *xmlWriter, name, typ string, r record) {
 	x.open(name)
 	for _, f := range fieldsOf(typ) {
@@ -222,14 +214,14 @@ func writeRecord(x *xmlWriter, name, typ string, r record) {
 
 // fault answers HTTP 500, as .asmx does for every fault.
 func (v *soapVersion) fault(f *soapFault) *reply {
-	return v.envelop(http.StatusInternalServerError, func(x *xmlWriter) {
+	return v.wrap(http.StatusInternalServerError, func(x *xmlWriter) {
 		x.open("soap:Fault")
 		v.writeFault(x, f)
 		x.close("soap:Fault")
 	})
 }
 
-func (v *soapVersion) envelop(status int, content func(*xmlWriter)) *reply {
+func (v *soapVersion) wrap(status int, content func(*xmlWriter)) *reply {
 	x := &xmlWriter{}
 	x.WriteString(`<?xml version="1.0" encoding="utf-8"?>`)
 	x.open("soap:Envelope", "xmlns:soap", v.envelope, "xmlns:xsi", xsi, "xmlns:xsd", "http://www.w3.org/2001/XMLSchema")
@@ -246,7 +238,7 @@ func writeFault11(x *xmlWriter, f *soapFault) {
 	writeDetail(x, "detail", f)
 }
 
-// codes12 are the SOAP 1.2 names of the codes that changed.
+// codes12 are the fault codes with another name in SOAP 1.2.
 var codes12 = map[string]string{"Client": "Sender", "Server": "Receiver"}
 
 func writeFault12(x *xmlWriter, f *soapFault) {

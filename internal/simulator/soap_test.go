@@ -9,8 +9,8 @@ import (
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
-// TestRefusesWhatTheWSDLRefuses: each row is one request, right but for one thing.
-func TestRefusesWhatTheWSDLRefuses(t *testing.T) {
+// TestInvalidRequests sends requests with one mistake each.
+func TestInvalidRequests(t *testing.T) {
 	t.Parallel()
 	s := newSim(t, simulator.Options{})
 	const ns = ` xmlns="https://os.ecgrid.io/"`
@@ -63,7 +63,7 @@ func TestRefusesWhatTheWSDLRefuses(t *testing.T) {
 		"content type":           {change: func(r *http.Request) { r.Header.Set("Content-Type", "application/xml") }, status: http.StatusUnsupportedMediaType},
 		"no content type":        {change: func(r *http.Request) { r.Header.Del("Content-Type") }, status: http.StatusUnsupportedMediaType},
 		"charset":                {change: func(r *http.Request) { r.Header.Set("Content-Type", "text/xml; charset=utf-16") }, status: http.StatusUnsupportedMediaType},
-		"too large":              {message: good + strings.Repeat(" ", simulator.DefaultMaxBody), status: http.StatusRequestEntityTooLarge},
+		"too large":              {message: good + strings.Repeat(" ", simulator.MaxBody), status: http.StatusRequestEntityTooLarge},
 		"PUT":                    {change: func(r *http.Request) { r.Method = http.MethodPut }, status: http.StatusMethodNotAllowed},
 		"GET":                    {change: func(r *http.Request) { r.Method = http.MethodGet }, status: http.StatusMethodNotAllowed},
 		"the GET form":           {change: func(r *http.Request) { r.URL.Path += "/UserGetAPIKey" }, status: http.StatusNotFound},
@@ -93,17 +93,17 @@ func TestRefusesWhatTheWSDLRefuses(t *testing.T) {
 				t.Errorf("fault says %q, want %q", reason, c.reason)
 			}
 			if detail, ok := a.text("detail"); !ok || detail != "" {
-				t.Error("a fault of the framework's has an empty detail")
+				t.Error("a fault of ASP.NET must have an empty detail")
 			}
 		})
 	}
 	if n := s.Count(""); n != 0 {
-		t.Errorf("%d refused requests were taken for calls", n)
+		t.Errorf("%d invalid requests were counted as calls", n)
 	}
 }
 
-// TestTakesWhatTheWSDLAllows: other ways to say the same.
-func TestTakesWhatTheWSDLAllows(t *testing.T) {
+// TestValidRequests sends the same request in different forms.
+func TestValidRequests(t *testing.T) {
 	t.Parallel()
 	s := newSim(t, simulator.Options{})
 	key := user(t, s, simulator.AdminUserID).APIKey
@@ -147,17 +147,17 @@ func TestTakesWhatTheWSDLAllows(t *testing.T) {
 	}
 }
 
-// Strings are minOccurs=0: left out is as good as empty, and refused by what it
-// means, not by the schema.
+// Strings have minOccurs=0: an absent one is the same as an empty one. It is refused for
+// its value, not by the schema.
 func TestAbsentStringIsEmpty(t *testing.T) {
 	t.Parallel()
 	s := newSim(t, simulator.Options{})
-	wantRefused(t, call(s, "Login"), "AccessDenied")
-	wantRefused(t, call(s, "WhoAmI"), "SessionTimeout")
-	wantRefused(t, call(s, "UserGetAPIKey", "UserID", "5001"), "SessionTimeout")
+	wantRefused(t, soapCall(s, "Login"), "AccessDenied")
+	wantRefused(t, soapCall(s, "WhoAmI"), "SessionTimeout")
+	wantRefused(t, soapCall(s, "UserGetAPIKey", "UserID", "5001"), "SessionTimeout")
 }
 
-// TestFaultShapes: every cause in every shape, in both versions of SOAP.
+// TestFaultShapes has every shape in both versions of SOAP.
 func TestFaultShapes(t *testing.T) {
 	t.Parallel()
 	const errorFields = "<ErrorCode>3</ErrorCode><ErrorString>NotFound</ErrorString><ErrorItem>UserID</ErrorItem><ErrorMessage>Not found</ErrorMessage>"
@@ -187,7 +187,7 @@ func TestFaultShapes(t *testing.T) {
 		})
 	}
 	if len(simulator.FaultShapes) != 7 {
-		t.Errorf("%d shapes, 7 are tested here", len(simulator.FaultShapes))
+		t.Errorf("%d shapes, but 7 are tested here", len(simulator.FaultShapes))
 	}
 }
 
@@ -227,10 +227,10 @@ func TestFaultShapeAndCodePerCause(t *testing.T) {
 		FaultShapes: map[simulator.Cause]simulator.FaultShape{simulator.SessionDead: simulator.ShapeCodeNumber},
 		FaultCodes:  map[simulator.Cause]int{simulator.SessionDead: 77, simulator.LoginRefused: 78},
 	})
-	if code, _ := call(s, "WhoAmI").text("ECGridOSSOAPErrorCode"); code != "77" {
+	if code, _ := soapCall(s, "WhoAmI").text("ECGridOSSOAPErrorCode"); code != "77" {
 		t.Errorf("dead session has code %q", code)
 	}
-	if code, _ := call(s, "Login").text("ErrorCode"); code != "78" {
+	if code, _ := soapCall(s, "Login").text("ErrorCode"); code != "78" {
 		t.Errorf("refused login has code %q", code)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
-// toolkitInput is what the scripts in testdata are told, toolkitOutput what they tell.
+// toolkitInput is the input of the scripts in testdata, toolkitOutput their output.
 type toolkitInput struct {
 	WSDL        string `json:"wsdl"`
 	Port        string `json:"port"`
@@ -49,12 +49,12 @@ func TestZeep(t *testing.T) {
 		return exec.CommandContext(t.Context(), python, "-c", "import zeep").Run() == nil
 	})
 	if i < 0 {
-		t.Skip("the SOAP toolkit zeep is not here: no python3 imports it (Debian: python3-zeep)")
+		t.Skip("the SOAP toolkit zeep is missing: no python3 imports it (Debian: python3-zeep)")
 	}
 	driveToolkit(t, func() *exec.Cmd { return exec.CommandContext(t.Context(), pythons[i], "testdata/zeep_client.py") })
 }
 
-// soap (npm) does too.
+// soap (npm) builds a working proxy too.
 func TestNPMSoap(t *testing.T) {
 	t.Parallel()
 	env := append(os.Environ(), "NODE_PATH="+cmp.Or(os.Getenv("SOAP_NODE_PATH"), os.Getenv("NODE_PATH")))
@@ -64,7 +64,7 @@ func TestNPMSoap(t *testing.T) {
 		return c
 	}
 	if command("-e", "require('soap')").Run() != nil {
-		t.Skip("the SOAP toolkit soap is not here: node does not find it in SOAP_NODE_PATH or NODE_PATH (npm install soap)")
+		t.Skip("the SOAP toolkit soap is missing: node does not find it in SOAP_NODE_PATH or NODE_PATH (npm install soap)")
 	}
 	driveToolkit(t, func() *exec.Cmd { return command("testdata/soap_client.js") })
 }

@@ -3,18 +3,18 @@ package simulator
 // Namespace is the target namespace of the vendor's WSDL.
 const Namespace = "https://os.ecgrid.io/"
 
-// field is one element of a sequence in the WSDL.
+// field is an element of a sequence in the WSDL.
 type field struct {
 	name, typ string
 	required  bool
-	many      bool // maxOccurs unbounded, and nillable, as in every ArrayOf… type
+	many      bool // maxOccurs is unbounded, and the element nillable, as in all ArrayOf… types
 }
 
 func str(name string) field      { return opt(name, "string") }
 func opt(name, typ string) field { return field{name: name, typ: typ} }
 func req(name, typ string) field { return field{name: name, typ: typ, required: true} }
 
-// complexTypes are the WSDL's, in its element order.
+// complexTypes are those of the WSDL, with its order of elements.
 var complexTypes = []struct {
 	name   string
 	fields []field
@@ -37,7 +37,7 @@ var complexTypes = []struct {
 	{"ArrayOfUserIDInfo", []field{{name: "UserIDInfo", typ: "UserIDInfo", many: true}}},
 }
 
-// enums are the WSDL's simple types that the types above use.
+// enums are the simple types of the WSDL that complexTypes use.
 var enums = map[string][]string{
 	"AuthLevel": {"NoChange", "Root", "TechOps", "NetOps", "NetworkAdmin", "NetworkUser", "MailboxAdmin", "MailboxUser", "TPUser", "General"},
 	"CellCarrier": {"NoChange", "Undefined", "ATTCingular", "Verizon", "TMobile", "SprintPCS", "Nextel", "Alltel", "VirginMobile",

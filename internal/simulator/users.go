@@ -17,7 +17,7 @@ import (
 const (
 	// AdminLogin is a NetworkAdmin of the default network.
 	AdminLogin = "sim-admin"
-	// LowLogin is a MailboxUser: it may read its own key and no other.
+	// LowLogin is a MailboxUser. It may read its own key only.
 	LowLogin = "sim-mailbox-user"
 
 	AdminUserID   = 1001
@@ -25,16 +25,16 @@ const (
 	UserID5001    = 5001
 	UserID5002    = 5002
 	KeylessUserID = 5003 // has no API key
-	ForeignUserID = 6001 // is of another network than the rest
+	ForeignUserID = 6001 // is in another network
 )
 
-// User is one ECGridOS user (WSDL type UserIDInfo, plus its credentials).
+// User is an ECGridOS user (WSDL type UserIDInfo) with its credentials.
 type User struct {
 	UserID    int32  `json:"user_id"`
 	LoginName string `json:"login_name"`
-	// Password is random where it is "".
+	// Password is random if it is "".
 	Password string `json:"password,omitempty"`
-	// APIKey is random where it is "" and NoAPIKey is false.
+	// APIKey is random if it is "" and NoAPIKey is false.
 	APIKey    string `json:"api_key,omitempty"`
 	NoAPIKey  bool   `json:"no_api_key,omitempty"`
 	FirstName string `json:"first_name,omitempty"`
@@ -44,24 +44,23 @@ type User struct {
 	Phone     string `json:"phone,omitempty"`
 	NetworkID int32  `json:"network_id,omitempty"`
 	MailboxID int32  `json:"mailbox_id,omitempty"`
-	// AuthLevel is of the WSDL's enumeration; "" is MailboxUser.
+	// AuthLevel is a value of the WSDL's enumeration; "" is MailboxUser.
 	AuthLevel string `json:"auth_level,omitempty"`
-	// Status is of the WSDL's enumeration; "" is Active.
+	// Status is a value of the WSDL's enumeration; "" is Active.
 	Status    string `json:"status,omitempty"`
 	LockedOut bool   `json:"locked_out,omitempty"`
 }
 
-// account is a User and what the simulator remembers of it.
+// account is a User with its state.
 type account struct {
 	User
 	created, modified, lastLogin time.Time
-	refused                      int // logins in a row
-	open                         int // SOAP sessions
+	refusedLogins                int // logins in a row
+	openSessions                 int // SOAP sessions
 }
 
-// DefaultUsers are the users of a Simulator that is given none. Their
-// credentials are random; the administrator's password holds & and <, which a
-// client that does not escape gets wrong.
+// DefaultUsers have random credentials. The administrator's password contains & and <,
+// which a client has to escape.
 func DefaultUsers() []User {
 	const network, foreign = 100, 900
 	return []User{
@@ -74,8 +73,8 @@ func DefaultUsers() []User {
 	}
 }
 
-// ValidateUsers tells what is wrong with a list of users, naming each by its
-// place in the list, and never a credential.
+// ValidateUsers names wrong users by their position in the list. Its error contains no
+// credential.
 func ValidateUsers(users []User) error {
 	if len(users) == 0 {
 		return errors.New("no users: at least one is needed")
@@ -99,16 +98,16 @@ func ValidateUsers(users []User) error {
 			bad("login_name %q is given twice", u.LoginName)
 		}
 		if u.APIKey != "" && keys[u.APIKey] {
-			bad("api_key is another user's too")
+			bad("api_key is another user's")
 		}
 		if u.APIKey != "" && u.NoAPIKey {
 			bad("api_key and no_api_key exclude each other")
 		}
 		if u.AuthLevel != "" && !slices.Contains(enums["AuthLevel"], u.AuthLevel) {
-			bad("auth_level %q is none of %s", u.AuthLevel, strings.Join(enums["AuthLevel"], ", "))
+			bad("auth_level %q is not one of %s", u.AuthLevel, strings.Join(enums["AuthLevel"], ", "))
 		}
 		if u.Status != "" && !slices.Contains(enums["Status"], u.Status) {
-			bad("status %q is none of %s", u.Status, strings.Join(enums["Status"], ", "))
+			bad("status %q is not one of %s", u.Status, strings.Join(enums["Status"], ", "))
 		}
 		ids[u.UserID], logins[strings.ToLower(u.LoginName)], keys[u.APIKey] = true, true, true
 	}
@@ -125,16 +124,16 @@ func (s *Simulator) addUser(u User) {
 	now := s.opts.Clock()
 	a := &account{User: u, created: now}
 	s.users[u.UserID] = a
-	s.change(a, func() {})
+	s.changeAccount(a, func() {})
 }
 
-// change is the one way to change a user: it keeps users to be found, and their
-// secrets known. A user that was deleted meanwhile stays so.
-func (s *Simulator) change(a *account, how func()) {
+// changeAccount makes every change of a user: it updates the indexes and keeps the
+// secrets for Secrets. A deleted user stays deleted.
+func (s *Simulator) changeAccount(a *account, how func()) {
 	s.unindex(a)
 	how()
 	a.modified = s.opts.Clock()
-	s.seen.secret(a.Password, a.APIKey)
+	s.journal.addSecrets(a.Password, a.APIKey)
 	if s.users[a.UserID] != a {
 		return
 	}
@@ -156,7 +155,7 @@ func (s *Simulator) unindex(a *account) {
 func (s *Simulator) userByLogin(login string) *account { return s.byLogin[strings.ToLower(login)] }
 func (s *Simulator) userByKey(key string) *account     { return s.byKey[key] }
 
-// sortedUsers are all users, by UserID.
+// sortedUsers returns all users by UserID.
 func (s *Simulator) sortedUsers() []*account {
 	all := make([]*account, 0, len(s.users))
 	for _, a := range s.users {
@@ -166,13 +165,13 @@ func (s *Simulator) sortedUsers() []*account {
 	return all
 }
 
-// alive tells whether a user's credentials count at all.
-func (a *account) alive() bool { return a.Status != "Suspended" && a.Status != "Terminated" }
+// isActive reports whether the user's credentials are valid.
+func (a *account) isActive() bool { return a.Status != "Suspended" && a.Status != "Terminated" }
 
-// reach is whom an AuthLevel may act upon besides itself. Vendor's docs: a
-// NetworkAdmin and above within the network; a support article: a MailboxAdmin
-// within its own mailbox.
-var reach = map[string]func(actor, target *account) bool{
+// reachByLevel says on which other users an AuthLevel may act. The vendor's docs: a
+// NetworkAdmin and above within the network. A support article: a MailboxAdmin within its
+// own mailbox.
+var reachByLevel = map[string]func(actor, target *account) bool{
 	"Root":         anywhere,
 	"TechOps":      anywhere,
 	"NetOps":       anywhere,
@@ -186,47 +185,47 @@ func sameMailbox(actor, target *account) bool {
 	return sameNetwork(actor, target) && actor.MailboxID == target.MailboxID
 }
 
-func (a *account) mayReach(target *account) bool {
+func (a *account) canReach(target *account) bool {
 	if a.UserID == target.UserID {
 		return true
 	}
-	may := reach[a.AuthLevel]
+	may := reachByLevel[a.AuthLevel]
 	return may != nil && may(a, target)
 }
 
-// target is the user a call is about, or why the actor may not have it.
+// target returns the user that a call is about, or why the actor may not see it.
 func (s *Simulator) target(actor *account, userID int32) (*account, Cause) {
 	t := s.users[userID]
 	if t == nil {
 		return nil, NotFound
 	}
-	if !actor.mayReach(t) {
+	if !actor.canReach(t) {
 		return nil, AccessDenied
 	}
 	return t, ""
 }
 
 func (s *Simulator) replaceKey(a *account) string {
-	s.change(a, func() { a.APIKey = newGUID() })
+	s.changeAccount(a, func() { a.APIKey = newGUID() })
 	return a.APIKey
 }
 
-// The vendor's rule is one regular expression with lookaheads; RE2 has none, so
-// it is its four parts, and the length.
+// The vendor's rule is one regular expression with lookaheads, which RE2 does not have.
+// These are its parts and the length.
 var passwordRule = []*regexp.Regexp{
 	regexp.MustCompile(`[a-z]`), regexp.MustCompile(`[A-Z]`), regexp.MustCompile(`\d`),
 	regexp.MustCompile(`[^a-zA-Z0-9]`), regexp.MustCompile(`^.{8,}$`),
 }
 
-// PasswordAllowed tells whether ECGrid's documented rule takes a password.
+// PasswordAllowed reports whether a password meets ECGrid's documented rule.
 func PasswordAllowed(password string) bool {
 	return !slices.ContainsFunc(passwordRule, func(re *regexp.Regexp) bool { return !re.MatchString(password) })
 }
 
-// randomPassword meets the rule and needs no quoting in JSON.
+// randomPassword meets the rule and needs no escaping in JSON.
 func randomPassword() string { return rand.Text() + "-aZ7" }
 
-// newGUID is a random GUID as .NET prints one.
+// newGUID returns a random GUID as .NET prints it.
 func newGUID() string {
 	var b [16]byte
 	rand.Read(b[:])

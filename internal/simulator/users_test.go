@@ -8,8 +8,8 @@ import (
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
-// cast is one user of every AuthLevel that matters, in one network but for the last.
-func cast() []simulator.User {
+// accessUsers has a user of each AuthLevel. netops and othernet are in other networks.
+func accessUsers() []simulator.User {
 	return []simulator.User{
 		{UserID: 1, LoginName: "netops", AuthLevel: "NetOps", NetworkID: 9},
 		{UserID: 2, LoginName: "netadmin", AuthLevel: "NetworkAdmin", NetworkID: 1},
@@ -23,12 +23,12 @@ func cast() []simulator.User {
 
 func TestAccess(t *testing.T) {
 	t.Parallel()
-	s := newSim(t, simulator.Options{Users: cast()})
+	s := newSim(t, simulator.Options{Users: accessUsers()})
 	for actor, reach := range map[int32]string{1: "1234567", 2: "23456", 3: "3", 4: "45", 5: "5", 7: "7"} {
 		key := user(t, s, actor).APIKey
 		for target := int32(1); target <= 7; target++ {
 			for _, op := range []string{"UserGetAPIKey", "UserInfo"} {
-				a := call(s, op, "SessionID", key, "UserID", decimal(target))
+				a := soapCall(s, op, "SessionID", key, "UserID", decimal(target))
 				if allowed := strings.Contains(reach, decimal(target)); allowed != (a.status == http.StatusOK) {
 					t.Errorf("%s by %d of %d: HTTP %d", op, actor, target, a.status)
 				} else if !allowed {
@@ -36,17 +36,17 @@ func TestAccess(t *testing.T) {
 				}
 			}
 		}
-		if n := strings.Count(call(s, "UserList", "SessionID", key).body, "<UserIDInfo>"); n != len(reach) {
+		if n := strings.Count(soapCall(s, "UserList", "SessionID", key).body, "<UserIDInfo>"); n != len(reach) {
 			t.Errorf("UserList by %d has %d users, want %d", actor, n, len(reach))
 		}
-		wantRefused(t, call(s, "UserGetAPIKey", "SessionID", key, "UserID", "4711"), "NotFound")
+		wantRefused(t, soapCall(s, "UserGetAPIKey", "SessionID", key, "UserID", "4711"), "NotFound")
 	}
 	low := user(t, s, 5).APIKey
 	before := user(t, s, 6)
-	wantRefused(t, call(s, "GenerateAPIKey", "SessionID", low, "UserID", "6"), "AccessDenied")
-	wantRefused(t, call(s, "UserReset", "SessionID", low, "UserID", "6"), "AccessDenied")
+	wantRefused(t, soapCall(s, "GenerateAPIKey", "SessionID", low, "UserID", "6"), "AccessDenied")
+	wantRefused(t, soapCall(s, "UserReset", "SessionID", low, "UserID", "6"), "AccessDenied")
 	if user(t, s, 6) != before {
-		t.Error("what was denied was done")
+		t.Error("a denied operation was applied")
 	}
 }
 
@@ -57,9 +57,9 @@ func TestUserGetAPIKey(t *testing.T) {
 	if got := result(t, s, "UserGetAPIKey", "SessionID", key, "UserID", "5001"); got != user(t, s, 5001).APIKey || got == "" {
 		t.Error("not user 5001's key")
 	}
-	a := call(s, "UserGetAPIKey", "SessionID", key, "UserID", "5003")
+	a := soapCall(s, "UserGetAPIKey", "SessionID", key, "UserID", "5003")
 	if _, there := a.text("UserGetAPIKeyResult"); a.status != http.StatusOK || there {
-		t.Errorf("a user without a key: HTTP %d, result element there: %v", a.status, there)
+		t.Errorf("a user without a key: HTTP %d, result element present: %v", a.status, there)
 	}
 }
 
@@ -74,7 +74,7 @@ func TestGenerateAPIKey(t *testing.T) {
 		t.Error("the new key is not the user's")
 	}
 	result(t, s, "WhoAmI", "SessionID", fresh)
-	wantRefused(t, call(s, "WhoAmI", "SessionID", old), "SessionTimeout")
+	wantRefused(t, soapCall(s, "WhoAmI", "SessionID", old), "SessionTimeout")
 }
 
 func TestChangePassword(t *testing.T) {
@@ -98,7 +98,7 @@ func TestChangePassword(t *testing.T) {
 			if old == "" {
 				old = before.Password
 			}
-			a := call(s, "ChangePassword", "SessionID", id, "OldPassword", old, "NewPassword", c.new)
+			a := soapCall(s, "ChangePassword", "SessionID", id, "OldPassword", old, "NewPassword", c.new)
 			now, gone := c.new, before.Password
 			if c.refused != "" {
 				wantRefused(t, a, c.refused)
@@ -124,7 +124,7 @@ func TestUserReset(t *testing.T) {
 	if got := result(t, s, "UserReset", "SessionID", admin, "UserID", "1002"); got != "true" {
 		t.Errorf("result %q", got)
 	}
-	wantRefused(t, call(s, "WhoAmI", "SessionID", id), "SessionTimeout")
+	wantRefused(t, soapCall(s, "WhoAmI", "SessionID", id), "SessionTimeout")
 	result(t, s, "WhoAmI", "SessionID", admin)
 	tryLogin(s, low.LoginName, "wrong")
 	if user(t, s, simulator.LowUserID).LockedOut {
@@ -137,7 +137,7 @@ func TestUserListName(t *testing.T) {
 	s := newSim(t, simulator.Options{})
 	key := user(t, s, simulator.AdminUserID).APIKey
 	for name, want := range map[string]int{"": 5, "SIM-500": 2, "zoë": 1, "nobody": 0, "foreign": 0} {
-		if n := strings.Count(call(s, "UserList", "SessionID", key, "Name", name).body, "<UserIDInfo>"); n != want {
+		if n := strings.Count(soapCall(s, "UserList", "SessionID", key, "Name", name).body, "<UserIDInfo>"); n != want {
 			t.Errorf("%q: %d users, want %d", name, n, want)
 		}
 	}
@@ -149,7 +149,7 @@ func TestUserInfo(t *testing.T) {
 	s := newSim(t, simulator.Options{Clock: c.Now})
 	key := user(t, s, simulator.AdminUserID).APIKey
 	login(t, s, simulator.LowUserID)
-	a := call(s, "UserInfo", "SessionID", key, "UserID", "1002")
+	a := soapCall(s, "UserInfo", "SessionID", key, "UserID", "1002")
 	for name, want := range map[string]string{
 		"UserID": "1002", "LoginName": simulator.LowLogin, "NetworkID": "100", "MailboxID": "200", "AuthLevel": "MailboxUser",
 		"Status": "Active", "LockedOut": "false", "OpenSessions": "1", "LastLogin": "2026-01-02T03:04:05.12",
@@ -158,8 +158,8 @@ func TestUserInfo(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	if got, _ := call(s, "UserInfo", "SessionID", key, "UserID", "5001").text("LastLogin"); got != "0001-01-01T00:00:00" {
-		t.Errorf("LastLogin of who never logged in is %q, not .NET's", got)
+	if got, _ := soapCall(s, "UserInfo", "SessionID", key, "UserID", "5001").text("LastLogin"); got != "0001-01-01T00:00:00" {
+		t.Errorf("LastLogin without a login is %q, not .NET's zero value", got)
 	}
 }
 
@@ -169,7 +169,7 @@ func TestDefaultUsers(t *testing.T) {
 	s := newSim(t, simulator.Options{})
 	admin := user(t, s, simulator.AdminUserID)
 	if one[0].Password == two[0].Password || !strings.ContainsAny(admin.Password, "&") || !strings.Contains(admin.Password, "<") || strings.ContainsAny(admin.Password, "\"\\'\n") {
-		t.Error("the administrator's password is not random, not XML-hostile, or hard to quote")
+		t.Error("the administrator's password is not random, needs no XML escaping, or is hard to quote")
 	}
 	keys := map[string]bool{}
 	for _, u := range s.Users() {
@@ -177,7 +177,7 @@ func TestDefaultUsers(t *testing.T) {
 			t.Errorf("user %d: the password does not meet ECGrid's rule", u.UserID)
 		}
 		if keys[u.APIKey] || (u.APIKey == "") != (u.UserID == simulator.KeylessUserID) {
-			t.Errorf("user %d: its key is another's, or missing, or should be", u.UserID)
+			t.Errorf("user %d: its key is not its own, or missing, or should be", u.UserID)
 		}
 		keys[u.APIKey] = true
 	}
@@ -198,8 +198,8 @@ func TestValidateUsers(t *testing.T) {
 		"same login":   {func(u *simulator.User) { u.LoginName = "B" }, `login_name "B" is given twice`},
 		"same key":     {func(u *simulator.User) { u.APIKey = "other's" }, "api_key is another user's"},
 		"key and none": {func(u *simulator.User) { u.NoAPIKey = true }, "api_key and no_api_key exclude each other"},
-		"auth level":   {func(u *simulator.User) { u.AuthLevel = "admin" }, `auth_level "admin" is none of NoChange, Root`},
-		"status":       {func(u *simulator.User) { u.Status = "active" }, `status "active" is none of Development`},
+		"auth level":   {func(u *simulator.User) { u.AuthLevel = "admin" }, `auth_level "admin" is not one of NoChange, Root`},
+		"status":       {func(u *simulator.User) { u.Status = "active" }, `status "active" is not one of Development`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -216,6 +216,6 @@ func TestValidateUsers(t *testing.T) {
 		})
 	}
 	if _, err := simulator.New(simulator.Options{Users: []simulator.User{}}); err == nil {
-		t.Error("an empty list was taken")
+		t.Error("an empty list was accepted")
 	}
 }

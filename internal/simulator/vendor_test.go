@@ -10,11 +10,11 @@ import (
 	"vault-plugin-ecgrid/internal/wsdltest"
 )
 
-func vendor(t *testing.T) *wsdltest.Schema {
+func vendorSchema(t *testing.T) *wsdltest.Schema {
 	t.Helper()
 	path, ok := wsdltest.VendorPath()
 	if !ok {
-		t.Skipf("the vendor's WSDL, %s, is not above this directory, and ECGRID_WSDL names no file", wsdltest.VendorFile)
+		t.Skipf("the vendor's WSDL, %s, is not in a directory above, and ECGRID_WSDL is not set", wsdltest.VendorFile)
 	}
 	schema, err := wsdltest.Load(path)
 	if err != nil {
@@ -23,10 +23,10 @@ func vendor(t *testing.T) *wsdltest.Schema {
 	return schema
 }
 
-// The simulator's WSDL is a part of the vendor's.
-func TestOwnWSDLIsPartOfTheVendors(t *testing.T) {
+// The simulator's WSDL is a subset of the vendor's.
+func TestWSDLIsSubsetOfVendors(t *testing.T) {
 	t.Parallel()
-	theirs := vendor(t)
+	theirs := vendorSchema(t)
 	ours, err := wsdltest.Parse(bytes.NewReader(simulator.WSDL("http://sim.test/")))
 	if err != nil {
 		t.Fatal(err)
@@ -47,16 +47,17 @@ func TestOwnWSDLIsPartOfTheVendors(t *testing.T) {
 	}
 }
 
-// Every operation, in both versions: request and answer keep to the vendor's WSDL.
-func TestMessagesKeepToTheVendorsWSDL(t *testing.T) {
+// Requests and answers of every operation, in both SOAP versions, conform to the vendor's
+// WSDL.
+func TestMessagesConformToVendorsWSDL(t *testing.T) {
 	t.Parallel()
-	schema := vendor(t)
+	schema := vendorSchema(t)
 	for _, v := range wires {
 		t.Run(v.name, func(t *testing.T) {
 			t.Parallel()
 			c := newClock()
 			s := newSim(t, simulator.Options{Clock: c.Now, Record: true})
-			driveAll(t, s, v, c)
+			callAll(t, s, v, c)
 			seen := map[string]bool{}
 			for _, x := range s.Exchanges() {
 				seen[x.Op] = true
@@ -71,14 +72,14 @@ func TestMessagesKeepToTheVendorsWSDL(t *testing.T) {
 				}
 			}
 			if len(seen) != 10 {
-				t.Errorf("%d operations were driven, want 10", len(seen))
+				t.Errorf("%d operations were called, want 10", len(seen))
 			}
 		})
 	}
 }
 
-// driveAll calls every operation so that it succeeds, some in more than one way.
-func driveAll(t *testing.T, s *simulator.Simulator, v wire, c *clock) {
+// callAll calls every operation successfully, some in more than one way.
+func callAll(t *testing.T, s *simulator.Simulator, v wire, c *clock) {
 	t.Helper()
 	admin := user(t, s, simulator.AdminUserID)
 	sessionID, ok := v.call(s, "Login", "LoginName", admin.LoginName, "Password", admin.Password).text("LoginResult")

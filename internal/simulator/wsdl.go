@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Names of the vendor's WSDL, which generated proxies are made of.
+// Names in the vendor's WSDL. Toolkits generate proxies from them.
 const (
 	serviceName = "ECGridOS_x0020_API_x0020_v4"
 	portName    = serviceName + "Soap"
@@ -15,10 +15,10 @@ const (
 
 func (s *Simulator) serveWSDL(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
-	_, _ = w.Write(WSDL(baseURL(r) + SOAPPath)) // a client that left is its own affair
+	_, _ = w.Write(WSDL(baseURL(r) + SOAPPath)) // the client may have left
 }
 
-// baseURL is the simulator as this client reached it.
+// baseURL is the simulator's URL as the client called it.
 func baseURL(r *http.Request) string {
 	if r.TLS != nil {
 		return "https://" + r.Host
@@ -26,8 +26,8 @@ func baseURL(r *http.Request) string {
 	return "http://" + r.Host
 }
 
-// WSDL is the simulator's own service description: the vendor's, cut down to the
-// operations there are here, with the address of this simulator.
+// WSDL is the vendor's service description, reduced to the operations of the simulator,
+// with the given address.
 func WSDL(address string) []byte {
 	x := &xmlWriter{}
 	x.WriteString(`<?xml version="1.0" encoding="utf-8"?>`)
@@ -108,7 +108,7 @@ func (f field) attrs() []string {
 	return append(attrs, "type", prefixed(f.typ))
 }
 
-// prefixed is a type's name as the schema refers to it: ours, or XML Schema's.
+// prefixed is a reference to a type of this schema or of XML Schema.
 func prefixed(typ string) string {
 	if fieldsOf(typ) != nil || enums[typ] != nil {
 		return "tns:" + typ
@@ -116,7 +116,7 @@ func prefixed(typ string) string {
 	return "s:" + typ
 }
 
-// directions are the two messages of an operation and their elements' suffix.
+// directions are the two messages of an operation and the suffixes of their elements.
 var directions = []struct{ name, message, element string }{
 	{"wsdl:input", "SoapIn", ""},
 	{"wsdl:output", "SoapOut", "Response"},
@@ -144,7 +144,7 @@ func writePortType(x *xmlWriter) {
 	x.close("wsdl:portType")
 }
 
-// writeBinding writes the binding of one SOAP version; prefix is soap or soap12.
+// writeBinding writes the binding of a SOAP version; prefix is soap or soap12.
 func writeBinding(x *xmlWriter, name, prefix string) {
 	x.open("wsdl:binding", "name", name, "type", "tns:"+portName)
 	x.empty(prefix+":binding", "transport", "http://schemas.xmlsoap.org/soap/http")

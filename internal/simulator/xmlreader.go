@@ -10,11 +10,10 @@ import (
 	"strings"
 )
 
-// maxDepth bounds how deep elements may nest; no request of the WSDL needs more
-// than four levels.
+// maxDepth bounds the nesting of elements. A valid request has four levels.
 const maxDepth = 32
 
-// node is one element of a request.
+// node is an element of a request.
 type node struct {
 	name     xml.Name
 	attrs    []xml.Attr
@@ -33,8 +32,8 @@ func (n *node) attr(space, local string) string {
 	return ""
 }
 
-// parseXML reads one UTF-8 document without a DTD. Its errors never repeat the
-// text of the document, which holds credentials.
+// parseXML reads a UTF-8 document without a DTD. Its errors contain no text of the
+// document, which holds credentials.
 func parseXML(body []byte) (*node, error) {
 	d := xml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))))
 	d.CharsetReader = func(string, io.Reader) (io.Reader, error) { return nil, errors.New("not UTF-8") }
@@ -71,8 +70,8 @@ func parseXML(body []byte) (*node, error) {
 	return top.children[0], nil
 }
 
-// readFields reads an element's children as the WSDL's sequence: these names, in
-// this order, each at most once, strings optional.
+// readFields reads the children of an element as a sequence of the WSDL: in this order,
+// each at most once, strings optional.
 func readFields(parent *node, fields []field) (map[string]string, error) {
 	if strings.TrimSpace(parent.text) != "" {
 		return nil, fmt.Errorf("text is not allowed in <%s>", parent.name.Local)
@@ -85,7 +84,7 @@ func readFields(parent *node, fields []field) (map[string]string, error) {
 	for _, f := range fields {
 		if len(rest) == 0 || !rest[0].is(Namespace, f.name) {
 			if f.required {
-				return nil, fmt.Errorf("element <%s> is missing, or not where the sequence has it", f.name)
+				return nil, fmt.Errorf("element <%s> is missing or out of order", f.name)
 			}
 			continue
 		}
@@ -117,8 +116,8 @@ func checkValue(n *node, f field) error {
 	return nil
 }
 
-// checkAttrs: the WSDL declares no attribute and nothing nillable in a request;
-// xmlns and xsi:type are everybody's.
+// checkAttrs allows xmlns and xsi:type only. The WSDL declares no attributes and nothing
+// nillable in requests.
 func checkAttrs(n *node) error {
 	for _, a := range n.attrs {
 		declared := a.Name.Space == "xmlns" || (a.Name.Space == "" && a.Name.Local == "xmlns") || (a.Name.Space == xsi && a.Name.Local == "type")

@@ -5,10 +5,10 @@ import (
 	"encoding/xml"
 )
 
-// xmlWriter writes XML the way .NET prints it: no indentation, <a /> for empty.
+// xmlWriter writes XML as .NET does: no indentation, <a /> for empty elements.
 type xmlWriter struct{ bytes.Buffer }
 
-// open writes a start tag; attrs are name, value, name, value…
+// open writes a start tag. attrs are pairs of name and value.
 func (x *xmlWriter) open(name string, attrs ...string) {
 	x.WriteByte('<')
 	x.tag(name, attrs)
@@ -42,5 +42,5 @@ func (x *xmlWriter) tag(name string, attrs []string) {
 	}
 }
 
-// escape cannot fail: a Buffer takes everything.
+// escape does not fail: it writes to a Buffer.
 func (x *xmlWriter) escape(text string) { _ = xml.EscapeText(x, []byte(text)) }

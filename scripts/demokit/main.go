@@ -1,12 +1,12 @@
-// Command demokit is what make demo and make dev need beyond a POSIX shell, so
-// that neither curl nor jq has to be installed:
+// Command demokit has helpers for make demo and make dev, which then need neither curl nor
+// jq:
 //
 //	demokit field READY NAME        one field of the simulator's ready file
 //	demokit port                    a free TCP port of the loopback
 //	demokit rest READY CA < KEY     GET /users/me with the key from stdin
-//	demokit sessions READY CA       ECGrid sessions that are open
+//	demokit sessions READY CA       the number of open ECGrid sessions
 //
-// READY is what ecgrid-simulator --ready-file writes, CA what its --ca-file does.
+// READY is the file of ecgrid-simulator --ready-file, CA that of --ca-file.
 package main
 
 import (
@@ -72,7 +72,7 @@ func (r ready) text(name string) (string, error) {
 	return fmt.Sprint(v), nil
 }
 
-// field ends without a newline: vault takes a file's every byte as the value.
+// field prints no newline: vault uses every byte of a file as the value.
 func field(out io.Writer, path, name string) error {
 	r, err := readReady(path)
 	if err != nil {
@@ -96,15 +96,15 @@ func port(out io.Writer) error {
 	return err
 }
 
-// client trusts caFile and nothing else.
-func client(caFile string) (*http.Client, error) {
+// newClient trusts caFile and nothing else.
+func newClient(caFile string) (*http.Client, error) {
 	pem, err := os.ReadFile(caFile)
 	if err != nil {
 		return nil, err
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate", caFile)
+		return nil, fmt.Errorf("%s contains no certificate", caFile)
 	}
 	return &http.Client{
 		Timeout:   10 * time.Second,
@@ -125,7 +125,7 @@ func rest(in io.Reader, out io.Writer, readyFile, caFile string) error {
 	if err != nil {
 		return err
 	}
-	c, err := client(caFile)
+	c, err := newClient(caFile)
 	if err != nil {
 		return err
 	}
@@ -155,8 +155,7 @@ func send(c *http.Client, req *http.Request) (int, []byte, error) {
 	return resp.StatusCode, body, err
 }
 
-// sessions asks the simulator's own endpoint, not ECGrid's: that would be one
-// session more.
+// sessions uses the simulator's admin endpoint, which needs no session.
 func sessions(out io.Writer, readyFile, caFile string) error {
 	r, err := readReady(readyFile)
 	if err != nil {
@@ -171,7 +170,7 @@ func sessions(out io.Writer, readyFile, caFile string) error {
 		return err
 	}
 	u.Path, u.RawQuery = "/simulator/state", ""
-	c, err := client(caFile)
+	c, err := newClient(caFile)
 	if err != nil {
 		return err
 	}

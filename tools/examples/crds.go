@@ -1,5 +1,5 @@
-// Package examples checks what is in examples/ and needs no Vault: manifests
-// against the published schemas, Terraform files against HashiCorp's parser.
+// Package examples checks the files of examples/ without a Vault: manifests against the
+// published schemas, and Terraform files with HashiCorp's parser.
 package examples
 
 import (
@@ -13,8 +13,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// published is a module whose source has CRDs. It is fetched, never compiled, so it is
-// not in go.mod.
+// published is a module with CRDs. It is downloaded and not compiled, so it is not in
+// go.mod.
 type published struct {
 	module, sum string
 	crds        []string
@@ -40,7 +40,7 @@ var operators = []published{
 	},
 }
 
-// fetch gives the module's directory in the module cache.
+// fetch returns the module's directory in the module cache.
 func (p published) fetch() (string, error) {
 	cmd := exec.Command("go", "mod", "download", "-json", p.module)
 	cmd.Dir = os.TempDir() // outside of any module
@@ -55,7 +55,7 @@ func (p published) fetch() (string, error) {
 	return download.Dir, nil
 }
 
-// customResources are the schemas by "apiVersion kind".
+// customResources returns the schemas by "apiVersion kind".
 func customResources() (map[string]*jsonschema.Schema, error) {
 	all := map[string]*jsonschema.Schema{}
 	for _, p := range operators {
@@ -97,11 +97,11 @@ func addCRD(all map[string]*jsonschema.Schema, file string) error {
 		}
 		root := v.Schema.OpenAPIV3Schema
 		closeObjects(root)
-		// metadata is Kubernetes' own.
+		// Kubernetes defines metadata itself.
 		root["properties"].(map[string]any)["metadata"] = map[string]any{"type": "object"}
 		name := crd.Spec.Group + "/" + v.Name + " " + crd.Spec.Names.Kind
 		compiler := jsonschema.NewCompiler()
-		compiler.DefaultDraft(jsonschema.Draft4) // what OpenAPI 3.0 is made of
+		compiler.DefaultDraft(jsonschema.Draft4) // OpenAPI 3.0 is based on it
 		if err := compiler.AddResource("crd.json", root); err != nil {
 			return err
 		}
@@ -112,8 +112,8 @@ func addCRD(all map[string]*jsonschema.Schema, file string) error {
 	return nil
 }
 
-// closeObjects refuses the fields that a schema does not name. The API server
-// would drop them with a warning.
+// closeObjects makes a schema refuse unknown fields. The API server would drop them with a
+// warning.
 func closeObjects(schema any) {
 	switch s := schema.(type) {
 	case map[string]any:

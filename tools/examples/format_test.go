@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclwrite"
 )
 
-// TestFormat: as "terraform fmt" and "vault policy fmt" would leave them.
+// TestFormat compares with the output of "terraform fmt" and "vault policy fmt".
 func TestFormat(t *testing.T) {
 	for _, pattern := range []string{"terraform/*.tf", "policies/*.hcl", "agent/*.hcl"} {
 		files, err := filepath.Glob("../../examples/" + pattern)

@@ -1,5 +1,5 @@
-// Checks of examples/ that need no Vault. A module of its own, so that nothing of
-// Kubernetes or Terraform is in the plugin's dependencies.
+// Checks of examples/ that need no Vault. This is a separate module to keep Kubernetes and
+// Terraform out of the plugin's dependencies.
 module vault-plugin-ecgrid/tools/examples
 
 go 1.26.0

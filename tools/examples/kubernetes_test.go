@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// kubernetesTypes are Kubernetes' own, decoded strictly.
+// kubernetesTypes are built into Kubernetes. They are decoded strictly.
 var kubernetesTypes = map[string]func() any{
 	"v1 ServiceAccount":  func() any { return new(corev1.ServiceAccount) },
 	"apps/v1 Deployment": func() any { return new(appsv1.Deployment) },
@@ -57,8 +57,8 @@ func TestManifests(t *testing.T) {
 	}
 }
 
-// TestMistakesAreSeen is the positive control of TestManifests.
-func TestMistakesAreSeen(t *testing.T) {
+// TestMistakesAreFound is the positive control of TestManifests.
+func TestMistakesAreFound(t *testing.T) {
 	custom := schemas(t)
 	for file, mistakes := range map[string]map[string]string{
 		"vault-secrets-operator.yaml": {
@@ -123,7 +123,7 @@ func valid(custom map[string]*jsonschema.Schema, document string) (kind string, 
 	}
 	decode := kubernetesTypes[kind]
 	if decode == nil {
-		return kind, errors.New("there is no schema for it")
+		return kind, errors.New("there is no schema for this kind")
 	}
 	decoded := decode()
 	if err := yaml.UnmarshalStrict([]byte(document), decoded); err != nil {
@@ -135,9 +135,8 @@ func valid(custom map[string]*jsonschema.Schema, document string) (kind string, 
 	return kind, nil
 }
 
-// annotation is one of those of agent-inject/agent/annotations.go of
-// hashicorp/vault-k8s, as far as the examples use them;
-// those of the last line take the secret's name.
+// annotation matches those of agent-inject/agent/annotations.go in hashicorp/vault-k8s that
+// the examples use. Those of the last line end with the secret's name.
 var annotation = regexp.MustCompile(`^vault\.hashicorp\.com/(` + strings.Join([]string{
 	"agent-inject", "role", "agent-init-first", "agent-pre-populate", "agent-run-as-same-user",
 	"(agent-inject-secret|agent-inject-perms|agent-inject-template|agent-inject-command|error-on-missing-key)-[a-z-]+",
@@ -146,7 +145,7 @@ var annotation = regexp.MustCompile(`^vault\.hashicorp\.com/(` + strings.Join([]
 func injectorKnows(annotations map[string]string) error {
 	for name := range annotations {
 		if strings.HasPrefix(name, "vault.hashicorp.com/") && !annotation.MatchString(name) {
-			return fmt.Errorf("the Injector knows no annotation %s", name)
+			return fmt.Errorf("unknown Injector annotation %s", name)
 		}
 	}
 	return nil

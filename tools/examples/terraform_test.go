@@ -10,8 +10,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// arguments are those of the provider's documentation as of 5.12, and of Terraform
-// itself, as far as the examples could use them.
+// arguments are those of Terraform and of the provider (documentation of 5.12) that the
+// examples may use.
 var arguments = map[string][]string{
 	"resource":               {"depends_on", "for_each", "lifecycle"},
 	"vault_plugin":           {"type", "name", "command", "version", "sha256", "args", "env", "oci_image", "runtime"},
@@ -27,8 +27,7 @@ func TestTerraformFiles(t *testing.T) {
 		t.Fatal("no files:", err)
 	}
 	parser := hclparse.NewParser()
-	defined := map[string]bool{}
-	var used []string
+	c := terraformCheck{T: t, defined: map[string]bool{}}
 	for _, file := range files {
 		parsed, diagnostics := parser.ParseHCLFile(file)
 		if diagnostics.HasErrors() {
@@ -36,42 +35,53 @@ func TestTerraformFiles(t *testing.T) {
 			continue
 		}
 		for _, block := range parsed.Body.(*hclsyntax.Body).Blocks {
-			known := arguments[block.Type]
-			switch block.Type {
-			case "resource":
-				if arguments[block.Labels[0]] == nil {
-					t.Errorf("%s: no resource %s", file, block.Labels[0])
-				}
-				known = append(slices.Clone(known), arguments[block.Labels[0]]...)
-				defined[block.Labels[0]+"."+block.Labels[1]] = true
-			case "variable":
-				defined["var."+block.Labels[0]] = true
-			default:
-				continue
-			}
-			for name, attribute := range block.Body.Attributes {
-				if !slices.Contains(known, name) {
-					t.Errorf("%s: %v has no argument %s", file, block.Labels, name)
-				}
-				if block.Type == "variable" {
-					continue // its type looks like a reference
-				}
-				for _, reference := range attribute.Expr.Variables() {
-					if root := reference.RootName(); root != "path" && root != "each" {
-						used = append(used, root+"."+reference[1].(hcl.TraverseAttr).Name)
-					}
-				}
-			}
-			for _, nested := range block.Body.Blocks {
-				if !slices.Contains(known, nested.Type) {
-					t.Errorf("%s: %v has no block %s", file, block.Labels, nested.Type)
-				}
+			c.block(file, block)
+		}
+	}
+	for _, name := range c.used {
+		if !c.defined[name] {
+			t.Errorf("%s is used but not defined", name)
+		}
+	}
+}
+
+// terraformCheck collects the resources and variables that the files define and use.
+type terraformCheck struct {
+	*testing.T
+	defined map[string]bool
+	used    []string
+}
+
+func (c *terraformCheck) block(file string, block *hclsyntax.Block) {
+	known := arguments[block.Type]
+	switch block.Type {
+	case "resource":
+		if arguments[block.Labels[0]] == nil {
+			c.Errorf("%s: no resource %s", file, block.Labels[0])
+		}
+		known = append(slices.Clone(known), arguments[block.Labels[0]]...)
+		c.defined[block.Labels[0]+"."+block.Labels[1]] = true
+	case "variable":
+		c.defined["var."+block.Labels[0]] = true
+	default:
+		return
+	}
+	for name, attribute := range block.Body.Attributes {
+		if !slices.Contains(known, name) {
+			c.Errorf("%s: %v has no argument %s", file, block.Labels, name)
+		}
+		if block.Type == "variable" {
+			continue // the type of a variable looks like a reference
+		}
+		for _, reference := range attribute.Expr.Variables() {
+			if root := reference.RootName(); root != "path" && root != "each" {
+				c.used = append(c.used, root+"."+reference[1].(hcl.TraverseAttr).Name)
 			}
 		}
 	}
-	for _, name := range used {
-		if !defined[name] {
-			t.Errorf("%s is used and nowhere defined", name)
+	for _, nested := range block.Body.Blocks {
+		if !slices.Contains(known, nested.Type) {
+			c.Errorf("%s: %v has no block %s", file, block.Labels, nested.Type)
 		}
 	}
 }

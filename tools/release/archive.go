@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// writeArchive packs a build with all it takes to install it.
+// writeArchive packs a build with everything that its installation needs.
 func (r *release) writeArchive(b build) error {
 	register := strings.NewReplacer("@VERSION@", r.version, "@PLATFORM@", b.os+"/"+b.arch, "@BINARY@", b.binary.name).Replace(r.register)
 	files := append([]file{
@@ -40,7 +40,7 @@ func tarGz(w io.Writer, files []file, at time.Time) error {
 	return z.Close()
 }
 
-// tarred leaves owners at 0 and has no room for more than one time a file.
+// tarred writes owner 0 and, in USTAR, one time per file. So the bytes are reproducible.
 func tarred(w io.Writer, files []file, at time.Time) error {
 	t := tar.NewWriter(w)
 	for _, f := range files {

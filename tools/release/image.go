@@ -17,12 +17,11 @@ import (
 
 const (
 	imageDir = "oci"
-	nobody   = "65532:65532"
+	user     = "65532:65532" // without privileges
 	refName  = "org.opencontainers.image.ref.name"
 )
 
-// writeImage writes an OCI layout of one image for all of the builds, named by
-// the version.
+// writeImage writes an OCI layout with one image for all builds. Its name is the version.
 func (r *release) writeImage(builds []build) error {
 	if len(builds) == 0 {
 		return nil
@@ -46,8 +45,8 @@ func (r *release) writeImage(builds []build) error {
 	return err
 }
 
-// image is the plugin at the root, where OpenBao looks for it, and the roots of
-// trust it needs for ECGrid's certificate.
+// image has the plugin at the root, where OpenBao looks for it, and trusted roots for
+// ECGrid's certificate.
 func (r *release) image(b build) (v1.Image, error) {
 	var fs bytes.Buffer
 	files := []file{{name: "etc/ssl/certs/ca-certificates.crt", mode: 0o644, content: trustedRoots()}, b.binary}
@@ -66,7 +65,7 @@ func (r *release) image(b build) (v1.Image, error) {
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture, config.Created = b.os, b.arch, v1.Time{Time: r.time}
-	config.Config = v1.Config{Entrypoint: []string{"/" + b.binary.name}, User: nobody, Labels: map[string]string{
+	config.Config = v1.Config{Entrypoint: []string{"/" + b.binary.name}, User: user, Labels: map[string]string{
 		"org.opencontainers.image.title":       plugin,
 		"org.opencontainers.image.description": "Vault secrets engine for ECGrid API keys",
 		"org.opencontainers.image.version":     r.version,
@@ -79,8 +78,8 @@ func (r *release) image(b build) (v1.Image, error) {
 	return mutate.Append(image, mutate.Addendum{Layer: layer, History: v1.History{Created: v1.Time{Time: r.time}, CreatedBy: "make release"}})
 }
 
-// trustedRoots are Mozilla's, in the version that go.mod pins. Those trusted with
-// conditions only are left out, since a PEM file cannot say the conditions.
+// trustedRoots are Mozilla's, in the version that go.mod pins. It omits roots with
+// constraints, which a PEM file cannot express.
 func trustedRoots() []byte {
 	var out bytes.Buffer
 	for root := range bundle.Roots() {

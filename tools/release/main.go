@@ -1,8 +1,8 @@
-// Command release makes the files of a release from the binaries in dist/bin:
-// archives, SBOMs, an OCI image layout and sums. scripts/release.sh builds the
-// binaries and runs it, with the names of the documents to pack on standard input.
+// Command release makes the files of a release from the binaries in dist/bin: archives,
+// SBOMs, an OCI image layout and sums. scripts/release.sh builds the binaries and runs it.
+// The names of the documents to pack are on standard input.
 //
-// Nothing it writes depends on when, where or by whom it is run.
+// The output does not depend on the time, the place or the user.
 package main
 
 import (
@@ -34,10 +34,10 @@ type release struct {
 	root, version, commit string
 	time                  time.Time
 	documents             []file
-	register              string // register.sh, before it is filled in
+	register              string // the template of register.sh
 }
 
-// file is one that goes into an archive or a layer.
+// file is a file in an archive or a layer.
 type file struct {
 	name    string
 	mode    fs.FileMode
@@ -54,7 +54,7 @@ func run() error {
 	var r release
 	flag.StringVar(&r.root, "root", "", "the repository")
 	flag.StringVar(&r.version, "version", "", "vX.Y.Z")
-	flag.StringVar(&r.commit, "commit", "", "what it was built from")
+	flag.StringVar(&r.commit, "commit", "", "the commit that was built")
 	flag.Parse()
 	if err := r.prepare(); err != nil {
 		return err
@@ -112,8 +112,7 @@ func (r *release) prepare() error {
 	return err
 }
 
-// read takes a file of the repository; all that is kept of its mode is whether
-// it can be run.
+// read reads a file of the repository. Of its mode it keeps only whether it is executable.
 func (r *release) read(name string) (file, error) {
 	path := filepath.Join(r.root, filepath.FromSlash(name))
 	info, err := os.Stat(path)
@@ -128,7 +127,7 @@ func (r *release) read(name string) (file, error) {
 	return f, err
 }
 
-// load takes a build from dist/bin/<os>_<arch>.
+// load reads a build from dist/bin/<os>_<arch>.
 func (r *release) load(platform string) (build, error) {
 	var b build
 	b.os, b.arch, _ = strings.Cut(platform, "_")
@@ -141,7 +140,7 @@ func (r *release) load(platform string) (build, error) {
 	return b, err
 }
 
-// stem is what the files of a build are called, up to the extension.
+// stem is the file name of a build without the extension.
 func (r *release) stem(b build) string {
 	return strings.Join([]string{plugin, r.version, b.os, b.arch}, "_")
 }
@@ -154,8 +153,8 @@ func (r *release) write(name string, content []byte) error {
 	return os.WriteFile(r.dist(name), content, 0o644)
 }
 
-// writeSums is for everything a user can download. The index of the OCI layout
-// stands for all of it: it names the rest by digest.
+// writeSums lists everything that a user can download. For the OCI layout it lists the
+// index, which has the digests of the rest.
 func (r *release) writeSums() error {
 	entries, err := os.ReadDir(r.dist())
 	if err != nil {

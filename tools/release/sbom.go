@@ -14,7 +14,7 @@ import (
 	cdx "github.com/CycloneDX/cyclonedx-go"
 )
 
-// writeSBOM says what is linked into a build, as the binary itself has it.
+// writeSBOM lists what is linked into a build, from the build information in the binary.
 func (r *release) writeSBOM(b build) error {
 	info, err := buildinfo.Read(bytes.NewReader(b.binary.content))
 	if err != nil {
@@ -52,7 +52,7 @@ func (r *release) component(b build, info *debug.BuildInfo) cdx.Component {
 func library(path, version, sum string) cdx.Component {
 	purl := "pkg:golang/" + path + "@" + strings.ReplaceAll(version, "+", "%2B")
 	c := cdx.Component{BOMRef: purl, Type: cdx.ComponentTypeLibrary, Name: path, Version: version, PackageURL: purl}
-	// go.sum's h1 is a SHA-256 too, of the module's list of files.
+	// The h1 of go.sum is the SHA-256 of the module's list of files.
 	if h1, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(sum, "h1:")); err == nil && len(h1) == sha256.Size {
 		c.Hashes = sha256Hash(hex.EncodeToString(h1))
 	}

@@ -2,7 +2,7 @@ package otherhand
 
 import "errors"
 
-// element is what the templates print: a tree of WSDL elements.
+// element is a WSDL element for the templates.
 type element struct {
 	Name     string
 	Value    string
@@ -12,13 +12,12 @@ type element struct {
 
 func leaf(name, value string) element { return element{Name: name, Value: value} }
 
-// meaning is one way in which ECGrid may put a denial: a RetCode, or a name or
-// number of ECGridOSSOAPErrorCode.
-type meaning struct{ number, name, soap string }
+// errorCode is what a fault may contain: number and name of a RetCode, and an
+// ECGridOSSOAPErrorCode as a name or number.
+type errorCode struct{ number, name, soap string }
 
-// meanings list what each denial may look like. Which code it really carries is
-// documented for none of them, so it varies.
-var meanings = map[error][]meaning{
+// denials are the possible codes of each error. The vendor documents none of them.
+var denials = map[error][]errorCode{
 	errRefused: {
 		{"2", "AccessDenied", "Authentication"}, {"4", "InvalidID", "Authentication"}, {"3", "NotFound", "Authorization"},
 		{"-1", "Unknown", "Authentication"}, {"1043", "LoginFailed", "InvalidParameter"}, {"2", "AccessDenied", "5"},
@@ -33,19 +32,19 @@ var meanings = map[error][]meaning{
 	errOldPassword: {{"2", "AccessDenied", "Authentication"}, {"9", "DataError", "InvalidParameter"}},
 }
 
-// trouble is a fault of the service itself.
-var trouble = []meaning{{"10", "SQLError", "SystemError"}, {"11", "InternalError", "SystemError"}}
+// serverErrors are the codes of ECGrid's own failures.
+var serverErrors = []errorCode{{"10", "SQLError", "SystemError"}, {"11", "InternalError", "SystemError"}}
 
 // shapes are the documented forms of a fault's detail.
-var shapes = []func(m meaning) []element{
-	func(m meaning) []element { return []element{{Name: "details", Children: errorInfo(m)}} },
-	func(m meaning) []element { return []element{{Name: "ErrorInfo", Children: errorInfo(m)}} },
-	func(m meaning) []element { return []element{{Name: "Fault2", Children: errorInfo(m)}} }, // the first child, whatever its name
+var shapes = []func(m errorCode) []element{
+	func(m errorCode) []element { return []element{{Name: "details", Children: errorInfo(m)}} },
+	func(m errorCode) []element { return []element{{Name: "ErrorInfo", Children: errorInfo(m)}} },
+	func(m errorCode) []element { return []element{{Name: "Fault2", Children: errorInfo(m)}} }, // any name
 	errorInfo,
-	func(m meaning) []element { return []element{leaf("ECGridOSSOAPErrorCode", m.soap)} },
+	func(m errorCode) []element { return []element{leaf("ECGridOSSOAPErrorCode", m.soap)} },
 }
 
-func errorInfo(m meaning) []element {
+func errorInfo(m errorCode) []element {
 	return []element{
 		leaf("ErrorCode", m.number), leaf("ErrorString", m.name), leaf("ErrorItem", ""),
 		leaf("ErrorMessage", "The request could not be completed."),
@@ -59,28 +58,28 @@ type fault struct {
 	Bare   bool // no namespace in the detail
 }
 
-func (d *dice) fault(code string, m meaning) fault {
+func (d *random) fault(code string, m errorCode) fault {
 	return fault{
 		Code:   code,
 		String: pick(d, []string{"Server was unable to process request.", "ECGridOS", "System.Web.Services.Protocols.SoapException: " + m.name}),
 		Detail: pick(d, shapes)(m),
-		Bare:   d.one(2),
+		Bare:   d.oneIn(2),
 	}
 }
 
-// denial puts an error of the model into one of its forms.
-func (d *dice) denial(err error) fault {
+// denial is the fault for an error of Grid.
+func (d *random) denial(err error) fault {
 	var v violation
 	if errors.As(err, &v) {
 		return fault{Code: "Client", String: "Server did not recognize the request."}
 	}
-	return d.fault("Client", pick(d, meanings[err]))
+	return d.fault("Client", pick(d, denials[err]))
 }
 
-// serverFault is sometimes the framework's own: an empty detail.
-func (d *dice) serverFault() fault {
-	f := d.fault("Server", pick(d, trouble))
-	if d.one(3) {
+// serverFault sometimes has an empty detail, as faults of the framework do.
+func (d *random) serverFault() fault {
+	f := d.fault("Server", pick(d, serverErrors))
+	if d.oneIn(3) {
 		f.Detail = nil
 	}
 	return f

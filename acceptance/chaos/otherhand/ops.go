@@ -2,16 +2,17 @@ package otherhand
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 )
 
 const version = "4.1.0.472"
 
-// effect does what a request asks for and gives the elements of its answer.
+// effect applies a request and returns the elements of its answer.
 type effect func() ([]element, error)
 
-// handlers check a request when it arrives; the effect is what may land later.
+// handlers check a request when it arrives. The effect may be applied later.
 var handlers = map[string]func(*Server, *request) (effect, error){
 	"Login":          (*Server).doLogin,
 	"Logout":         (*Server).doLogout,
@@ -27,8 +28,8 @@ var handlers = map[string]func(*Server, *request) (effect, error){
 	},
 }
 
-// changes are the operations whose effect may land late.
-var changes = map[string]bool{"GenerateAPIKey": true, "ChangePassword": true}
+// isChange has the operations that may be applied late.
+var isChange = map[string]bool{"GenerateAPIKey": true, "ChangePassword": true}
 
 func always(results ...element) effect {
 	return func() ([]element, error) { return results, nil }
@@ -53,7 +54,7 @@ func (s *Server) doLogout(r *request) (effect, error) {
 			return nil, errDeadSession
 		}
 		delete(s.sessions, open.id)
-		return []element{leaf("LogoutResult", s.dice.integer(int(time.Since(open.opened).Milliseconds())))}, nil
+		return []element{leaf("LogoutResult", s.random.integer(int(time.Since(open.opened).Milliseconds())))}, nil
 	}, nil
 }
 
@@ -62,7 +63,7 @@ func (s *Server) doWhoAmI(r *request) (effect, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		id := r.args["SessionID"]
-		u, err := s.as(id, r.ip)
+		u, err := s.caller(id, r.ip)
 		if err != nil {
 			return nil, err
 		}
@@ -71,26 +72,26 @@ func (s *Server) doWhoAmI(r *request) (effect, error) {
 }
 
 func (s *Server) sessionInfo(u *user, sessionID, ip string) []element {
-	d := s.dice
+	d := s.random
 	return d.withoutSome([]element{
 		leaf("ECGridOSVersion", version), leaf("SessionID", sessionID),
 		leaf("SessionEventID", d.integer(4711)), leaf("UserID", d.integer(u.ID)), leaf("LoginName", u.Login),
 		leaf("FirstName", "Zoë"), leaf("LastName", "O'Neil & <Sons>"), leaf("Company", ""), leaf("EMail", ""), leaf("Phone", ""),
 		leaf("TimeZoneOffset", pick(d, []string{"-5", "-5.0E0", "5.5"})), leaf("AuthLevel", u.AuthLevel),
-		leaf("LastLogin", d.dateTime(u.lastLogin)), leaf("OpenSessions", d.integer(s.open(u))), leaf("TimeOut", "60"),
+		leaf("LastLogin", d.dateTime(u.lastLogin)), leaf("OpenSessions", d.integer(s.countOpen(u))), leaf("TimeOut", "60"),
 		leaf("NetworkID", d.integer(u.NetworkID)), leaf("MailboxID", d.integer(u.MailboxID)), leaf("ip", ip),
 	})
 }
 
 func (s *Server) userIDInfo(u *user) []element {
-	d := s.dice
+	d := s.random
 	return d.withoutSome([]element{
 		leaf("UserID", d.integer(u.ID)), leaf("LoginName", u.Login), leaf("RecoveryQuestion", ""),
 		leaf("FirstName", "Zoë"), leaf("LastName", "O'Neil & <Sons>"), leaf("Company", ""), leaf("EMail", ""), leaf("Phone", ""),
 		leaf("CellPhone", ""), leaf("CellCarrier", "Undefined"), leaf("TimeZoneOffset", "-5"),
 		leaf("NetworkID", d.integer(u.NetworkID)), leaf("MailboxID", d.integer(u.MailboxID)), leaf("AuthLevel", u.AuthLevel),
 		leaf("Created", d.dateTime(u.created)), leaf("Modified", d.dateTime(u.modified)), leaf("LastLogin", d.dateTime(u.lastLogin)),
-		leaf("Status", "Active"), leaf("LockedOut", d.boolean(s.lockedOut(u))), leaf("OpenSessions", d.integer(s.open(u))),
+		leaf("Status", "Active"), leaf("LockedOut", d.boolean(s.lockedOut(u))), leaf("OpenSessions", d.integer(s.countOpen(u))),
 	})
 }
 
@@ -98,7 +99,7 @@ func (s *Server) doUserGetAPIKey(r *request) (effect, error) {
 	return func() ([]element, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		u, err := s.seen(r.args["SessionID"], r.ip, r.id)
+		u, err := s.target(r.args["SessionID"], r.ip, r.id)
 		if err != nil {
 			return nil, err
 		}
@@ -109,31 +110,31 @@ func (s *Server) doUserGetAPIKey(r *request) (effect, error) {
 func (s *Server) doGenerateAPIKey(r *request) (effect, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, err := s.seen(r.args["SessionID"], r.ip, r.id); err != nil {
+	if _, err := s.target(r.args["SessionID"], r.ip, r.id); err != nil {
 		return nil, err
 	}
-	ordered := time.Now()
+	requested := time.Now()
 	return func() ([]element, error) {
-		return []element{leaf("GenerateAPIKeyResult", s.generate(r.id, ordered, r.late))}, nil
+		return []element{leaf("GenerateAPIKeyResult", s.generateKey(r.id, requested, r.late))}, nil
 	}, nil
 }
 
 func (s *Server) doChangePassword(r *request) (effect, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	u, err := s.as(r.args["SessionID"], r.ip)
+	u, err := s.caller(r.args["SessionID"], r.ip)
 	if err != nil {
 		return nil, err
 	}
-	if !goodPassword(r.args["NewPassword"]) {
+	if !passwordAllowed(r.args["NewPassword"]) {
 		return nil, errInvalid
 	}
 	return func() ([]element, error) {
 		err := s.changePassword(u.ID, r.args["OldPassword"], r.args["NewPassword"])
-		if err != nil && s.dice.one(2) {
+		if err != nil && s.random.oneIn(2) {
 			return nil, err
 		}
-		return []element{leaf("ChangePasswordResult", s.dice.boolean(err == nil))}, nil
+		return []element{leaf("ChangePasswordResult", s.random.boolean(err == nil))}, nil
 	}, nil
 }
 
@@ -141,7 +142,7 @@ func (s *Server) doUserInfo(r *request) (effect, error) {
 	return func() ([]element, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		u, err := s.seen(r.args["SessionID"], r.ip, r.id)
+		u, err := s.target(r.args["SessionID"], r.ip, r.id)
 		if err != nil {
 			return nil, err
 		}
@@ -153,7 +154,7 @@ func (s *Server) doUserList(r *request) (effect, error) {
 	return func() ([]element, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		caller, err := s.as(r.args["SessionID"], r.ip)
+		caller, err := s.caller(r.args["SessionID"], r.ip)
 		if err != nil {
 			return nil, err
 		}
@@ -163,8 +164,8 @@ func (s *Server) doUserList(r *request) (effect, error) {
 				list.Children = append(list.Children, element{Name: "UserIDInfo", Children: s.userIDInfo(u)})
 			}
 		}
-		if s.dice.one(4) {
-			list.Children = append(list.Children, element{Name: "UserIDInfo", Nil: true}) // nillable, says the schema
+		if s.random.oneIn(4) {
+			list.Children = append(list.Children, element{Name: "UserIDInfo", Nil: true}) // the schema says nillable
 		}
 		return []element{list}, nil
 	}, nil
@@ -173,19 +174,19 @@ func (s *Server) doUserList(r *request) (effect, error) {
 func (s *Server) doUserReset(r *request) (effect, error) {
 	return func() ([]element, error) {
 		s.mu.Lock()
-		u, err := s.seen(r.args["SessionID"], r.ip, r.id)
-		s.mu.Unlock()
+		defer s.mu.Unlock()
+		u, err := s.target(r.args["SessionID"], r.ip, r.id)
 		if err != nil {
 			return nil, err
 		}
-		s.KillSessions(u.Login)
-		return []element{leaf("UserResetResult", s.dice.boolean(true))}, nil
+		maps.DeleteFunc(s.sessions, func(_ string, open *session) bool { return open.user == u })
+		return []element{leaf("UserResetResult", s.random.boolean(true))}, nil
 	}, nil
 }
 
-// withoutSome leaves optional elements out where they are empty, as the schema allows.
-func (d *dice) withoutSome(all []element) []element {
-	if d.one(2) {
+// withoutSome may leave out empty elements, as the schema allows.
+func (d *random) withoutSome(all []element) []element {
+	if d.oneIn(2) {
 		return all
 	}
 	var rest []element
@@ -198,11 +199,11 @@ func (d *dice) withoutSome(all []element) []element {
 }
 
 // integer is one of the forms of xs:int.
-func (d *dice) integer(n int) string {
+func (d *random) integer(n int) string {
 	return fmt.Sprintf(pick(d, []string{"%d", "%d", "%d", "%06d", "+%d", " %d\n"}), n)
 }
 
-func (d *dice) boolean(b bool) string {
+func (d *random) boolean(b bool) string {
 	if b {
 		return pick(d, []string{"true", "1", " true "})
 	}
@@ -210,7 +211,7 @@ func (d *dice) boolean(b bool) string {
 }
 
 // dateTime has no offset, as .NET writes it.
-func (d *dice) dateTime(t time.Time) string {
+func (d *random) dateTime(t time.Time) string {
 	if t.IsZero() {
 		return "0001-01-01T00:00:00"
 	}

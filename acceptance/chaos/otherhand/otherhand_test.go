@@ -16,48 +16,48 @@ import (
 )
 
 const (
-	rootLogin = "root@example.com"
-	firstWord = "First-Passw0rd"
-	nextWord  = "Next-Passw0rd"
+	rootLogin     = "root@example.com"
+	firstPassword = "First-Passw0rd"
+	nextPassword  = "Next-Passw0rd"
 )
 
 var (
-	limits = Limits{Sessions: 5, SessionIdle: time.Minute, LockAfter: 4}
-	people = []User{
-		{ID: 1, Login: rootLogin, Password: firstWord, AuthLevel: "NetworkAdmin", NetworkID: 9},
+	limits    = Limits{Sessions: 5, SessionIdle: time.Minute, LockAfter: 4}
+	testUsers = []User{
+		{ID: 1, Login: rootLogin, Password: firstPassword, AuthLevel: "NetworkAdmin", NetworkID: 9},
 		{ID: 2, Login: "two", Password: "Two-Passw0rd", AuthLevel: "General", NetworkID: 9, MailboxID: 3},
 		{ID: 3, Login: "far", Password: "Far-Passw0rd", AuthLevel: "General", NetworkID: 8},
 	}
 )
 
-// TestMain silences net/http, which prints an unsolicited answer, key and all.
+// TestMain silences net/http, which prints unexpected answers with their keys.
 func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard)
 	m.Run()
 }
 
-func TestSessionsAreFewBoundAndExpire(t *testing.T) {
+func TestSessionLimits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := newGrid(limits, people)
+		g := newGrid(limits, testUsers)
 		for range limits.Sessions {
-			if _, err := g.login(rootLogin, firstWord, "ip"); err != nil {
+			if _, err := g.login(rootLogin, firstPassword, "ip"); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := g.login(rootLogin, firstWord, "ip"); !errors.Is(err, errRefused) {
+		if _, err := g.login(rootLogin, firstPassword, "ip"); !errors.Is(err, errRefused) {
 			t.Errorf("a sixth session: %v", err)
 		}
 		time.Sleep(limits.SessionIdle + time.Second)
-		s, err := g.login(rootLogin, firstWord, "ip")
+		s, err := g.login(rootLogin, firstPassword, "ip")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := g.as(s.id, "another"); !errors.Is(err, errDeadSession) {
+		if _, err := g.caller(s.id, "another"); !errors.Is(err, errDeadSession) {
 			t.Errorf("used from another address: %v", err)
 		}
-		if n := g.MaxOpen(rootLogin); n != limits.Sessions {
-			t.Errorf("%d sessions at most", n)
+		if n := g.MaxOpenSessions(rootLogin); n != limits.Sessions {
+			t.Errorf("at most %d sessions were open", n)
 		}
 	})
 }
@@ -65,15 +65,15 @@ func TestSessionsAreFewBoundAndExpire(t *testing.T) {
 func TestRefusedLoginsLockOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := newGrid(limits, people)
+		g := newGrid(limits, testUsers)
 		for range limits.LockAfter {
 			_, _ = g.login(rootLogin, "wrong", "ip")
 		}
-		if _, err := g.login(rootLogin, firstWord, "ip"); !errors.Is(err, errRefused) {
+		if _, err := g.login(rootLogin, firstPassword, "ip"); !errors.Is(err, errRefused) {
 			t.Errorf("locked out: %v", err)
 		}
 		time.Sleep(lockWindow + time.Second)
-		if _, err := g.login(rootLogin, firstWord, "ip"); err != nil {
+		if _, err := g.login(rootLogin, firstPassword, "ip"); err != nil {
 			t.Errorf("after the lock-out: %v", err)
 		}
 		if n := len(g.Refusals()); n != limits.LockAfter+1 {
@@ -82,23 +82,23 @@ func TestRefusedLoginsLockOut(t *testing.T) {
 	})
 }
 
-func TestChangePasswordIsDecidedWhenItLands(t *testing.T) {
+func TestLateChangePassword(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := newGrid(limits, people)
+		g := newGrid(limits, testUsers)
 		var late error
-		g.later(10*time.Second, func() { late = g.changePassword(1, firstWord, "Late-Passw0rd") })
+		g.applyAfter(10*time.Second, func() { late = g.changePassword(1, firstPassword, "Late-Passw0rd") })
 		time.Sleep(5 * time.Second)
-		if err := g.changePassword(1, firstWord, nextWord); err != nil || g.UnderWay() != 1 {
-			t.Fatal(err, g.UnderWay())
+		if err := g.changePassword(1, firstPassword, nextPassword); err != nil || g.PendingChanges() != 1 {
+			t.Fatal(err, g.PendingChanges())
 		}
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
-		if !errors.Is(late, errOldPassword) || g.UnderWay() != 0 {
+		if !errors.Is(late, errOldPassword) || g.PendingChanges() != 0 {
 			t.Errorf("the late one: %v", late)
 		}
 		spans := g.Passwords(rootLogin)
-		if len(spans) != 2 || spans[1].Value != nextWord || !spans[0].Dead(spans[1].From) || spans[1].Dead(time.Now()) {
+		if len(spans) != 2 || spans[1].Value != nextPassword || !spans[0].Dead(spans[1].From) || spans[1].Dead(time.Now()) {
 			t.Error("the history is wrong")
 		}
 	})
@@ -107,9 +107,9 @@ func TestChangePasswordIsDecidedWhenItLands(t *testing.T) {
 func TestPasswordRule(t *testing.T) {
 	t.Parallel()
 	for password, good := range map[string]bool{
-		firstWord: true, "Sh0rt-a": false, "no-upper-1": false, "NO-LOWER-1": false, "No-Digits-": false, "NoOther12": false,
+		firstPassword: true, "Sh0rt-a": false, "no-upper-1": false, "NO-LOWER-1": false, "No-Digits-": false, "NoOther12": false,
 	} {
-		if goodPassword(password) != good {
+		if passwordAllowed(password) != good {
 			t.Errorf("%q: %t", password, !good)
 		}
 	}
@@ -157,13 +157,13 @@ func TestRequestsAreReadStrictly(t *testing.T) {
 	}
 }
 
-// TestEveryStyleSaysTheSame reads answers with a parser that knows namespaces.
-func TestEveryStyleSaysTheSame(t *testing.T) {
+// Answers in every style have the same meaning.
+func TestStyles(t *testing.T) {
 	t.Parallel()
-	d := newDice(7)
+	d := newRandom(7)
 	const value = "k/é&<]]>'\"+="
 	for range 2000 {
-		root, err := parse(d.response("UserGetAPIKey", leaf("UserGetAPIKeyResult", value)))
+		root, err := parse(d.result("UserGetAPIKey", leaf("UserGetAPIKeyResult", value)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -177,9 +177,9 @@ func TestEveryStyleSaysTheSame(t *testing.T) {
 	}
 }
 
-func TestEveryFaultIsOne(t *testing.T) {
+func TestFaults(t *testing.T) {
 	t.Parallel()
-	d := newDice(8)
+	d := newRandom(8)
 	for range 2000 {
 		body := d.faultBody(d.denial(errDeadSession))
 		root, err := parse(body)
@@ -197,15 +197,15 @@ func TestEveryFaultIsOne(t *testing.T) {
 	}
 }
 
-// client calls a Server as anybody would.
+// client calls a Server.
 type client struct {
 	*http.Client
 	url string
 }
 
-func started(t *testing.T) (*Server, client) {
+func startServer(t *testing.T) (*Server, client) {
 	t.Helper()
-	s, err := Start(Options{Limits: limits, Users: people, Seed: 9})
+	s, err := Start(Options{Limits: limits, Users: testUsers, Seed: 9})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,14 +224,14 @@ func (c client) request(op string, params ...string) *http.Request {
 	}
 	r, err := http.NewRequest(http.MethodPost, c.url, strings.NewReader(body+"</"+op+"></e:Body></e:Envelope>"))
 	if err != nil {
-		panic(err) // the method and the URL are good
+		panic(err) // the method and the URL are valid
 	}
 	r.Header.Set("Content-Type", "text/xml; charset=utf-8")
 	r.Header.Set("SOAPAction", `"`+space+op+`"`)
 	return r
 }
 
-// call gives the text of the answer's first result, and "" for a fault.
+// call returns the text of the first result, or "" for a fault.
 func (c client) call(op string, params ...string) (string, error) {
 	resp, err := c.Do(c.request(op, params...))
 	if err != nil {
@@ -255,8 +255,8 @@ func (c client) call(op string, params ...string) (string, error) {
 
 func TestEveryOperation(t *testing.T) {
 	t.Parallel()
-	s, c := started(t)
-	id, err := c.call("Login", rootLogin, firstWord)
+	s, c := startServer(t)
+	id, err := c.call("Login", rootLogin, firstPassword)
 	if err != nil || id == "" {
 		t.Fatal("no session:", err)
 	}
@@ -270,12 +270,12 @@ func TestEveryOperation(t *testing.T) {
 		{"UserInfo", []string{id, "2"}, false},
 		{"UserInfo", []string{id, "3"}, true},
 		{"UserInfo", []string{id, "77"}, true},
-		{"ChangePassword", []string{id, firstWord, nextWord}, false},
-		{"ChangePassword", []string{id, nextWord, "weak"}, true},
+		{"ChangePassword", []string{id, firstPassword, nextPassword}, false},
+		{"ChangePassword", []string{id, nextPassword, "weak"}, true},
 		{"Logout", []string{id}, false},
 		{"WhoAmI", []string{id}, true},
 	} {
-		for range 3 { // enough styles to meet several
+		for range 3 { // in several styles
 			if op.name == "Logout" || op.name == "ChangePassword" {
 				break
 			}
@@ -284,30 +284,30 @@ func TestEveryOperation(t *testing.T) {
 			}
 		}
 		if op.name == "WhoAmI" || op.name == "UserInfo" {
-			continue // their result is no text
+			continue // their result is not text
 		}
 		if got, err := c.call(op.name, op.params...); err != nil || (got == "") != op.fault {
 			t.Errorf("%s: fault %t: %v", op.name, got == "", err)
 		}
 	}
-	key, err := c.call("GenerateAPIKey", s.Keys(1)[0].Value, "2") // a key in a SessionID's place
+	key, err := c.call("GenerateAPIKey", s.Keys(1)[0].Value, "2") // the key is the SessionID
 	if now, _ := c.call("UserGetAPIKey", s.Keys(1)[0].Value, "2"); err != nil || key == "" || now != key {
 		t.Error("the generated key is not the user's", err)
 	}
-	if len(s.Open(rootLogin)) != 0 || len(s.Violations()) != 0 || s.Passwords(rootLogin)[1].Value != nextWord {
-		t.Error(len(s.Open(rootLogin)), s.Violations())
+	if len(s.OpenSessions(rootLogin)) != 0 || len(s.Violations()) != 0 || s.Passwords(rootLogin)[1].Value != nextPassword {
+		t.Error(len(s.OpenSessions(rootLogin)), s.Violations())
 	}
 }
 
-// TestMisfortunes meets each, and finds the service well afterwards.
-func TestMisfortunes(t *testing.T) {
+// TestFailures has each failure, and checks that the service works afterwards.
+func TestFailures(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		rates Rates
-		heard bool // whether a key comes back
-		done  bool // whether the change is made
+		rates    Rates
+		answered bool // with a key
+		applied  bool
 	}{
-		"well":        {Rates{}, true, true},
+		"no failure":  {Rates{}, true, true},
 		"late":        {Rates{Late: 1, LateMax: 10 * time.Millisecond}, false, true},
 		"lost":        {Rates{Lost: 1}, false, true},
 		"never":       {Rates{Never: 1}, false, false},
@@ -320,69 +320,69 @@ func TestMisfortunes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, client := started(t)
+			s, client := startServer(t)
 			client.Timeout = 2 * time.Second
-			s.Set(c.rates)
+			s.SetRates(c.rates)
 			key, _ := client.call("GenerateAPIKey", s.Keys(1)[0].Value, "2")
-			if (key != "") != c.heard {
-				t.Errorf("a key was answered: %t", key != "")
+			if (key != "") != c.answered {
+				t.Errorf("answered with a key: %t", key != "")
 			}
-			s.Set(Rates{})
-			for s.UnderWay() > 0 {
+			s.SetRates(Rates{})
+			for s.PendingChanges() > 0 {
 				time.Sleep(time.Millisecond)
 			}
-			if made := len(s.Landed(2)) == 1; made != c.done {
-				t.Errorf("made: %t", made)
+			if made := len(s.KeyChanges(2)) == 1; made != c.applied {
+				t.Errorf("applied: %t", made)
 			}
 			client.CloseIdleConnections()
 			if v, err := client.call("Version"); err != nil || v == "" {
-				t.Error("not well again:", err)
+				t.Error("the service does not work afterwards:", err)
 			}
 		})
 	}
 }
 
-func TestASessionThatIsKilledIsDead(t *testing.T) {
+func TestKilledSession(t *testing.T) {
 	t.Parallel()
-	s, c := started(t)
-	id, err := c.call("Login", rootLogin, firstWord)
-	if err != nil || len(s.Open(rootLogin)) != 1 {
-		t.Fatal(err, len(s.Open(rootLogin)))
+	s, c := startServer(t)
+	id, err := c.call("Login", rootLogin, firstPassword)
+	if err != nil || len(s.OpenSessions(rootLogin)) != 1 {
+		t.Fatal(err, len(s.OpenSessions(rootLogin)))
 	}
-	s.Set(Rates{Kill: 1})
-	if key, err := c.call("UserGetAPIKey", id, "2"); err != nil || key != "" || len(s.Open(rootLogin)) != 0 {
-		t.Errorf("answered %t, %d open: %v", key != "", len(s.Open(rootLogin)), err)
+	s.SetRates(Rates{Kill: 1})
+	if key, err := c.call("UserGetAPIKey", id, "2"); err != nil || key != "" || len(s.OpenSessions(rootLogin)) != 0 {
+		t.Errorf("answered %t, %d open: %v", key != "", len(s.OpenSessions(rootLogin)), err)
 	}
 }
 
-// TestOnlyWhatNobodyCanKnowOfIsExcused looks at who is to blame for a session.
-func TestOnlyWhatNobodyCanKnowOfIsExcused(t *testing.T) {
+// A session is orphaned if its client could not know of it, or could not end it.
+func TestOrphanedSessions(t *testing.T) {
 	t.Parallel()
-	s, c := started(t)
-	s.Set(Rates{Lost: 1})
-	if id, _ := c.call("Login", rootLogin, firstWord); id != "" || s.MaxOpen(rootLogin) != 1 || len(s.Open(rootLogin)) != 0 {
-		t.Error("a session whose answer was lost counts")
+	s, c := startServer(t)
+	s.SetRates(Rates{Lost: 1})
+	if id, _ := c.call("Login", rootLogin, firstPassword); id != "" || s.MaxOpenSessions(rootLogin) != 1 || len(s.OpenSessions(rootLogin)) != 0 {
+		t.Error("a session whose answer was lost is not orphaned")
 	}
-	s.Set(Rates{})
-	id, err := c.call("Login", rootLogin, firstWord)
+	s.SetRates(Rates{})
+	id, err := c.call("Login", rootLogin, firstPassword)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Set(Rates{Never: 1})
-	if _, err := c.call("Logout", id); err == nil || len(s.Open(rootLogin)) != 0 {
-		t.Error("a session that could not be ended counts")
+	s.SetRates(Rates{Never: 1})
+	if _, err := c.call("Logout", id); err == nil || len(s.OpenSessions(rootLogin)) != 0 {
+		t.Error("a session whose Logout failed is not orphaned")
 	}
-	s.Set(Rates{})
-	if _, err := c.call("UserGetAPIKey", id, "2"); err != nil || len(s.Open(rootLogin)) != 1 {
-		t.Error("a session that is used does not count:", err)
+	s.SetRates(Rates{})
+	if _, err := c.call("UserGetAPIKey", id, "2"); err != nil || len(s.OpenSessions(rootLogin)) != 1 {
+		t.Error("a used session is orphaned:", err)
 	}
 }
 
-func TestAnAnswerCanComeTwice(t *testing.T) {
+func TestAnswerTwice(t *testing.T) {
 	t.Parallel()
-	s, c := started(t)
-	s.Set(Rates{Twice: 1})
-	conn, err := tls.Dial("tcp", s.door.addr, c.Transport.(*http.Transport).TLSClientConfig)
+	s, c := startServer(t)
+	s.SetRates(Rates{Twice: 1})
+	conn, err := tls.Dial("tcp", s.listener.addr, c.Transport.(*http.Transport).TLSClientConfig)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -403,13 +403,13 @@ func TestAnAnswerCanComeTwice(t *testing.T) {
 	}
 }
 
-func TestDownAndUpAgain(t *testing.T) {
+func TestTakeDown(t *testing.T) {
 	t.Parallel()
 	for _, hang := range []bool{false, true} {
-		s, c := started(t)
+		s, c := startServer(t)
 		c.Timeout = 200 * time.Millisecond
 		down := make(chan struct{})
-		go func() { defer close(down); s.Down(500*time.Millisecond, hang) }()
+		go func() { defer close(down); s.TakeDown(500*time.Millisecond, hang) }()
 		for _, err := c.call("Version"); err == nil; _, err = c.call("Version") {
 			time.Sleep(time.Millisecond)
 		}

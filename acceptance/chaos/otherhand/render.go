@@ -8,8 +8,8 @@ import (
 	"text/template"
 )
 
-// answers print both kinds of message. What differs from one to the next, and no
-// reader may depend on, are the functions.
+// answers are the templates of results and faults. The functions vary what a client must
+// not depend on.
 const answers = `
 {{- define "element"}}<{{name .Name}}{{if .Nil}} xsi:nil="true"/>{{else}}>
 {{- if .Children}}{{gap}}{{range .Children}}{{template "element" .}}{{gap}}{{end}}{{else}}{{value .Value}}{{end -}}
@@ -28,12 +28,12 @@ const answers = `
 {{- if .Detail}}<detail>{{gap}}{{$bare := .Bare}}{{range .Detail}}{{if $bare}}{{template "bare" .}}{{else}}{{qualified .}}{{end}}{{gap}}{{end}}</detail>
 {{- else}}<detail/>{{end}}{{gap}}</{{soap "Fault"}}>{{template "close"}}{{end}}`
 
-// Only the functions' names matter here; style gives each answer its own.
+// The functions are replaced for each answer by those of its style.
 var printer = template.Must(template.New("").Funcs((&style{}).funcs()).Parse(answers))
 
-// style is how one answer is written.
+// style is the formatting of one answer.
 type style struct {
-	d        *dice
+	random   *random
 	t        *template.Template
 	prefix   string // of the envelope
 	own      string // of ECGrid's elements, "" for a default namespace
@@ -42,16 +42,16 @@ type style struct {
 	encoding int
 }
 
-func (d *dice) style(isFault bool) *style {
+func (d *random) style(isFault bool) *style {
 	s := &style{
-		d:        d,
+		random:   d,
 		prefix:   pick(d, []string{"soap", "soapenv", "S", "env-1", "SOAP-ENV"}),
 		own:      pick(d, []string{"", "", "ecg", "ns1", "m"}),
-		indent:   d.one(2),
-		comments: d.one(5),
-		encoding: d.n(5),
+		indent:   d.oneIn(2),
+		comments: d.oneIn(5),
+		encoding: d.intN(5),
 	}
-	if !isFault && d.one(6) {
+	if !isFault && d.oneIn(6) {
 		s.prefix = "" // the envelope has the default namespace
 	}
 	return s
@@ -73,7 +73,7 @@ func join(prefix, name string) string {
 }
 
 func (s *style) prologue() string {
-	declaration := pick(s.d, []string{
+	declaration := pick(s.random, []string{
 		"", "\ufeff", `<?xml version="1.0" encoding="utf-8"?>`, "\ufeff" + `<?xml version="1.0" encoding="UTF-8"?>`, `<?xml version='1.0'?>`,
 	})
 	return declaration + s.gap()
@@ -89,20 +89,18 @@ func (s *style) declarations() string {
 	if s.own != "" {
 		all = append(all, fmt.Sprintf("xmlns:%s=%q", s.own, space))
 	}
-	s.d.mu.Lock()
-	s.d.rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	s.d.mu.Unlock()
+	s.random.shuffle(all)
 	return " " + strings.Join(all, " ")
 }
 
 func (s *style) header() string {
-	if s.d.one(6) {
+	if s.random.oneIn(6) {
 		return "<" + join(s.prefix, "Header") + "/>"
 	}
 	return ""
 }
 
-// local declares the default namespace where the elements have no prefix.
+// local declares the default namespace if the elements have no prefix.
 func (s *style) local() string {
 	if s.own != "" {
 		return ""
@@ -123,15 +121,15 @@ func (s *style) qualified(e element) (string, error) {
 func (s *style) gap() string {
 	out := ""
 	if s.indent {
-		out = pick(s.d, []string{"\n", "\r\n  ", "\n\t\t", " "})
+		out = pick(s.random, []string{"\n", "\r\n  ", "\n\t\t", " "})
 	}
-	if s.comments && s.d.one(4) {
+	if s.comments && s.random.oneIn(4) {
 		out += "<!-- ECGridOS <Result> & more -->"
 	}
 	return out
 }
 
-// value writes one text in any of the ways that mean the same.
+// value encodes a text in one of several equivalent ways.
 func (s *style) value(text string) string {
 	switch {
 	case text == "":
@@ -150,7 +148,7 @@ func (s *style) value(text string) string {
 
 func escaped(text string) string {
 	var b bytes.Buffer
-	_ = xml.EscapeText(&b, []byte(text)) // a buffer takes everything
+	_ = xml.EscapeText(&b, []byte(text)) // a Buffer does not fail
 	return b.String()
 }
 
@@ -162,14 +160,14 @@ func entities(text, form string) string {
 	return b.String()
 }
 
-// response is the answer to an operation that worked.
-func (d *dice) response(op string, results ...element) []byte {
+// result is the answer to an operation that succeeded.
+func (d *random) result(op string, results ...element) []byte {
 	return d.print("response", false, element{Name: op + "Response", Children: results})
 }
 
-func (d *dice) faultBody(f fault) []byte { return d.print("fault", true, f) }
+func (d *random) faultBody(f fault) []byte { return d.print("fault", true, f) }
 
-func (d *dice) print(form string, isFault bool, data any) []byte {
+func (d *random) print(form string, isFault bool, data any) []byte {
 	s := d.style(isFault)
 	s.t = template.Must(printer.Clone()).Funcs(s.funcs())
 	var b bytes.Buffer

@@ -17,7 +17,7 @@ const (
 	endpoint = "/v4.1/prod/ECGridOS.asmx"
 )
 
-// violation names the rule of the WSDL that a request broke, and no value of it.
+// violation names the rule that a request broke, and contains no value of the request.
 type violation string
 
 func (v violation) Error() string { return string(v) }
@@ -34,8 +34,8 @@ type param struct {
 	kind kind
 }
 
-// operations are the requests of the WSDL: parameters in their order. Strings may
-// be left out, integers may not.
+// operations are those of the WSDL with their parameters in order. Strings are optional,
+// integers are not.
 var operations = map[string][]param{
 	"Login":          {{"LoginName", text}, {"Password", text}},
 	"Logout":         {{"SessionID", text}},
@@ -49,18 +49,18 @@ var operations = map[string][]param{
 	"Version":        {},
 }
 
-// request is one that keeps to the WSDL.
+// request is a request that conforms to the WSDL.
 type request struct {
 	op   string
 	args map[string]string
 	id   int // UserID
 	ip   string
-	late bool // nobody is told when it takes effect
+	late bool // the answer does not wait for the effect
 
-	results []element // of its effect, once that is there
+	results []element // of the effect, once it is applied
 }
 
-// node is an element as a namespace-aware parser sees it.
+// node is a parsed element.
 type node struct {
 	name     xml.Name
 	attrs    []xml.Attr
@@ -68,7 +68,7 @@ type node struct {
 	text     strings.Builder
 }
 
-// read checks everything that the contract says about a request.
+// read parses a request and checks it against the WSDL.
 func read(r *http.Request, body []byte) (*request, error) {
 	op, err := operationOf(r)
 	if err != nil {
@@ -105,7 +105,7 @@ func operationOf(r *http.Request) (string, error) {
 	return op, nil
 }
 
-// parse builds the tree. SOAP forbids document types and processing instructions.
+// parse rejects document types and processing instructions, which SOAP forbids.
 func parse(body []byte) (*node, error) {
 	d := xml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, []byte("\ufeff"))))
 	var root *node
@@ -167,7 +167,7 @@ func bodyOf(root *node) (*node, error) {
 
 func mixed(n *node) bool { return strings.TrimSpace(n.text.String()) != "" }
 
-// fill takes the parameters, in the order of the sequence and each at most once.
+// fill takes the parameters in the WSDL's order, each at most once.
 func (r *request) fill(call *node) error {
 	if len(call.children) > 0 && mixed(call) || foreignAttribute(call) {
 		return violation("text or attributes where the schema has none")

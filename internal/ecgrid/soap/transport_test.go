@@ -2,15 +2,10 @@ package soap
 
 import (
 	"cmp"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"io"
 	"log"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -22,6 +17,7 @@ import (
 	"time"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/testcert"
 )
 
 func TestConnectRefuses(t *testing.T) {
@@ -133,46 +129,23 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
-// newCertificate completes and signs template. Without an issuer it is self-signed.
-func newCertificate(t *testing.T, template x509.Certificate, issuer *tls.Certificate) *tls.Certificate {
+func newCA(t *testing.T) *testcert.Authority {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ca, err := testcert.NewAuthority()
 	if err != nil {
 		t.Fatal(err)
 	}
-	template.SerialNumber, template.NotBefore = big.NewInt(1), time.Now().Add(-2*time.Hour)
-	cert := &tls.Certificate{PrivateKey: key, Leaf: &template}
-	issuer = cmp.Or(issuer, cert)
-	der, err := x509.CreateCertificate(rand.Reader, &template, issuer.Leaf, key.Public(), issuer.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert.Certificate = [][]byte{der}
-	if cert.Leaf, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	return cert
-}
-
-func newCA(t *testing.T) *tls.Certificate {
-	t.Helper()
-	return newCertificate(t, x509.Certificate{
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign, NotAfter: time.Now().Add(time.Hour),
-	}, nil)
-}
-
-func certPEM(c *tls.Certificate) string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Leaf.Raw}))
+	return ca
 }
 
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	ours, theirs := newCA(t), newCA(t)
-	ourPEM, theirPEM := certPEM(ours), certPEM(theirs)
+	ourPEM, theirPEM := string(ours.PEM), string(theirs.PEM)
 	tests := []struct {
 		name       string
 		endpoint   ecgrid.Endpoint
-		signer     *tls.Certificate
+		signer     *testcert.Authority
 		until      time.Duration
 		newest     uint16
 		plain      bool
@@ -198,12 +171,12 @@ func TestTLS(t *testing.T) {
 			if test.plain {
 				s.Start()
 			} else {
-				cert := newCertificate(t, x509.Certificate{
-					DNSNames: []string{"ecgrid.test"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-					NotAfter: time.Now().Add(cmp.Or(test.until, time.Hour)),
-				}, test.signer)
+				cert, err := test.signer.IssueUntil(time.Now().Add(cmp.Or(test.until, time.Hour)), "ecgrid.test")
+				if err != nil {
+					t.Fatal(err)
+				}
 				s.TLS = &tls.Config{
-					Certificates: []tls.Certificate{*cert},
+					Certificates: []tls.Certificate{cert},
 					MinVersion:   tls.VersionTLS10, MaxVersion: test.newest,
 				}
 				s.EnableHTTP2 = true // offered, but the client keeps to HTTP/1.1
@@ -237,8 +210,8 @@ func TestOwnAuthorityIsTheOnlyOne(t *testing.T) {
 	t.Parallel()
 	ours := newCA(t)
 	want := x509.NewCertPool()
-	want.AddCert(ours.Leaf)
-	c := connect(t, ecgrid.Endpoint{URL: "https://ecgrid.test/", CACert: certPEM(ours)})
+	want.AppendCertsFromPEM(ours.PEM)
+	c := connect(t, ecgrid.Endpoint{URL: "https://ecgrid.test/", CACert: string(ours.PEM)})
 	for _, transport := range []*http.Transport{c.pooled, c.unpooled} {
 		if !transport.TLSClientConfig.RootCAs.Equal(want) || transport.TLSClientConfig.InsecureSkipVerify {
 			t.Error("other authorities are trusted too")

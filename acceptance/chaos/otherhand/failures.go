@@ -1,0 +1,133 @@
+package otherhand
+
+import (
+	"bytes"
+	"net/http"
+	"time"
+)
+
+// answer carries out a call, or lets it fail at random.
+func (s *Server) answer(r *http.Request, body []byte, ip string) response {
+	req, err := read(r, body)
+	if err != nil {
+		s.addViolation(err.Error())
+		return s.faultAnswer(r, s.random.denial(err))
+	}
+	req.ip = ip
+	s.addSecrets(req.args["SessionID"], req.args["Password"], req.args["OldPassword"], req.args["NewPassword"])
+	o := s.random.outcome(isChange[req.op])
+	s.count(req.op)
+	s.count(failureNames[o.failure])
+	select {
+	case <-time.After(o.latency):
+	case <-s.done:
+	}
+	return failures[o.failure](s, r, req, o)
+}
+
+var failureNames = map[failure]string{
+	none: "no failure", late: "applied late", lost: "answer lost", never: "never applied", twice: "answered twice", silent: "connection silent after",
+	serverFault: "server fault", unavailable: "503", page: "HTML", truncated: "truncated", kill: "session killed",
+}
+
+// failures answers a call for each failure. Some apply the call, some do not.
+var failures = map[failure]func(*Server, *http.Request, *request, outcome) response{
+	none: (*Server).answerNormally,
+	late: (*Server).applyLate,
+	lost: func(s *Server, r *http.Request, q *request, o outcome) response {
+		s.answerNormally(r, q, o)
+		return s.loseAnswer(q)
+	},
+	never:  func(s *Server, _ *http.Request, q *request, _ outcome) response { s.notApplied(q); return s.noAnswer() },
+	twice:  (*Server).answerTwice,
+	silent: (*Server).goSilent,
+	serverFault: func(s *Server, r *http.Request, q *request, _ outcome) response {
+		s.notApplied(q)
+		return s.faultAnswer(r, s.random.serverFault())
+	},
+	unavailable: (*Server).unavailable,
+	page: func(s *Server, r *http.Request, q *request, _ outcome) response {
+		s.notApplied(q)
+		return s.http(r, pick(s.random, []int{200, 502, 500}), "text/html", []byte("<html><head><title>Maintenance</title></head><body>Back soon.<br></body></html>"))
+	},
+	truncated: (*Server).truncate,
+	kill: func(s *Server, r *http.Request, q *request, o outcome) response {
+		s.killSession(q.args["SessionID"])
+		return s.answerNormally(r, q, o)
+	},
+}
+
+func (s *Server) answerNormally(r *http.Request, q *request, _ outcome) response {
+	apply, err := handlers[q.op](s, q)
+	if err != nil {
+		return s.faultAnswer(r, s.random.denial(err))
+	}
+	results, err := apply()
+	if err != nil {
+		return s.faultAnswer(r, s.random.denial(err))
+	}
+	q.results = results
+	return s.http(r, http.StatusOK, "text/xml", s.random.result(q.op, results...))
+}
+
+func (s *Server) applyLate(r *http.Request, q *request, o outcome) response {
+	apply, err := handlers[q.op](s, q)
+	if err != nil {
+		return s.faultAnswer(r, s.random.denial(err))
+	}
+	q.late = true
+	s.applyAfter(o.late, func() { _, _ = apply() }) // the caller does not learn the result
+	return s.noAnswer()
+}
+
+// loseAnswer marks the session of a Login as orphaned, and sends nothing.
+func (s *Server) loseAnswer(q *request) response {
+	if q.op == "Login" && len(q.results) > 0 {
+		s.orphan(q.results[0].Value)
+	}
+	return s.noAnswer()
+}
+
+// notApplied marks the session of a failed Logout as orphaned.
+func (s *Server) notApplied(q *request) {
+	if q.op == "Logout" {
+		s.orphan(q.args["SessionID"])
+	}
+}
+
+func (s *Server) noAnswer() response {
+	return response{then: pick(s.random, []ending{closeNormally, hardReset, swallow})}
+}
+
+func (s *Server) answerTwice(r *http.Request, q *request, o outcome) response {
+	d := s.answerNormally(r, q, o)
+	whole := bytes.Join(d.parts, nil)
+	d.parts = [][]byte{append(whole, whole...)} // one write: both have arrived when the first is read
+	return d
+}
+
+func (s *Server) goSilent(r *http.Request, q *request, o outcome) response {
+	d := s.answerNormally(r, q, o)
+	d.then = swallow
+	return d
+}
+
+func (s *Server) unavailable(r *http.Request, q *request, _ outcome) response {
+	s.notApplied(q)
+	if s.random.oneIn(2) {
+		return s.http(r, http.StatusServiceUnavailable, "text/xml", s.random.faultBody(s.random.serverFault()))
+	}
+	return s.http(r, http.StatusServiceUnavailable, "text/plain", []byte("Service Unavailable"))
+}
+
+func (s *Server) truncate(r *http.Request, q *request, o outcome) response {
+	d := s.answerNormally(r, q, o)
+	whole := bytes.Join(d.parts, nil)
+	head := bytes.Index(whole, []byte("\r\n\r\n")) + 4
+	s.loseAnswer(q)
+	return response{parts: [][]byte{whole[:head+(len(whole)-head)/3]}, then: pick(s.random, []ending{closeNormally, hardReset})}
+}
+
+func (s *Server) faultAnswer(r *http.Request, f fault) response {
+	return s.http(r, http.StatusInternalServerError, "text/xml", s.random.faultBody(f))
+}

@@ -1,0 +1,227 @@
+package acceptance
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/x509"
+	"debug/buildinfo"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Builds of the same commit in two places have the same bytes.
+func TestReleaseIsReproducible(t *testing.T) {
+	r := needReleases(t)
+	first, again := contents(t, r.first.dist), contents(t, r.again.dist)
+	if len(first) < 4 {
+		t.Fatalf("only %d files", len(first))
+	}
+	for name, content := range first {
+		if !bytes.Equal(content, again[name]) {
+			t.Errorf("%s differs", name)
+		}
+	}
+	if len(again) != len(first) {
+		t.Errorf("%d files, then %d", len(first), len(again))
+	}
+}
+
+func contents(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	all := map[string][]byte{}
+	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		all[name] = readAll(filepath.Join(dir, name))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestReleaseContents(t *testing.T) {
+	r := needReleases(t).first
+	t.Run("sums", func(t *testing.T) {
+		listed := sums(t, filepath.Join(r.dist, "SHA256SUMS"))
+		for name, content := range contents(t, r.dist) {
+			switch {
+			case name == "SHA256SUMS", strings.HasPrefix(name, "oci/") && name != "oci/index.json":
+			case listed[name] != sumOf(content):
+				t.Errorf("SHA256SUMS has a wrong sum for %s: %q", name, listed[name])
+			}
+		}
+	})
+	dir := r.unpack(t)
+	binary := readAll(filepath.Join(dir, pluginName))
+	t.Run("archive", func(t *testing.T) {
+		if sumOf(binary) != r.binarySum(t) {
+			t.Error("SHA256SUMS.binaries is wrong")
+		}
+		said, err := command(dir, nil, "./"+pluginName, "-version")
+		if want := strings.Join([]string{pluginName, r.version, r.commit}, " ") + "\n"; err != nil || said != want {
+			t.Errorf("-version prints %q, want %q: %v", said, want, err)
+		}
+		for _, place := range []string{suite.dir, repoRoot()} {
+			if bytes.Contains(binary, []byte(place)) {
+				t.Errorf("the binary contains the path %s", place)
+			}
+		}
+		for _, document := range []string{"README.md", "docs/release.md"} {
+			if packed := readAll(filepath.Join(dir, document)); len(packed) == 0 || !bytes.Equal(packed, readAll(filepath.Join(repoRoot(), document))) {
+				t.Errorf("%s is not the repository's", document)
+			}
+		}
+	})
+	t.Run("SBOM", func(t *testing.T) { checkSBOM(t, r, binary) })
+	t.Run("OCI image", func(t *testing.T) { checkImage(t, r) })
+}
+
+// checkSBOM compares the SBOM with the build information in the binary.
+func checkSBOM(t *testing.T, r release, binary []byte) {
+	var bom struct {
+		BOMFormat string `json:"bomFormat"`
+		Metadata  struct {
+			Component struct {
+				Version string
+				Hashes  []struct{ Content string }
+			}
+		}
+		Components []struct{ Name, Version string }
+	}
+	if err := json.Unmarshal(readAll(filepath.Join(r.dist, r.stem()+".cdx.json")), &bom); err != nil {
+		t.Fatal(err)
+	}
+	if c := bom.Metadata.Component; bom.BOMFormat != "CycloneDX" || c.Version != r.version || len(c.Hashes) != 1 || c.Hashes[0].Content != r.binarySum(t) {
+		t.Errorf("not a CycloneDX SBOM of the binary: %+v", bom.Metadata)
+	}
+	var got []string
+	for _, c := range bom.Components {
+		got = append(got, c.Name+" "+c.Version)
+	}
+	info, err := buildinfo.Read(bytes.NewReader(binary))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"std " + strings.TrimPrefix(info.GoVersion, "go")}
+	for _, module := range info.Deps {
+		want = append(want, module.Path+" "+module.Version)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("components\n%q\nwant\n%q", got, want)
+	}
+}
+
+// imageLayout is an OCI image layout. It is read from the index down, as container engines do.
+type imageLayout struct {
+	*testing.T
+	dir string
+}
+
+type imageDescriptor struct {
+	Digest      string
+	Platform    struct{ OS, Architecture string }
+	Annotations map[string]string
+}
+
+type imageIndex struct{ Manifests []imageDescriptor }
+
+func (l imageLayout) blob(d imageDescriptor) []byte {
+	l.Helper()
+	sum := strings.TrimPrefix(d.Digest, "sha256:")
+	content := readAll(filepath.Join(l.dir, "blobs", "sha256", sum))
+	if sumOf(content) != sum {
+		l.Fatalf("blob %s has another digest", sum)
+	}
+	return content
+}
+
+func (l imageLayout) decode(raw []byte, into any) {
+	l.Helper()
+	if err := json.Unmarshal(raw, into); err != nil {
+		l.Fatal(err)
+	}
+}
+
+func checkImage(t *testing.T, r release) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the image holds the Linux binaries")
+	}
+	l := imageLayout{t, filepath.Join(r.dist, "oci")}
+	var index, images imageIndex
+	var manifest struct {
+		Config imageDescriptor
+		Layers []imageDescriptor
+	}
+	l.decode(readAll(filepath.Join(l.dir, "index.json")), &index)
+	if len(index.Manifests) != 1 || index.Manifests[0].Annotations["org.opencontainers.image.ref.name"] != r.version {
+		t.Fatalf("the layout holds %+v, want one image called %s", index.Manifests, r.version)
+	}
+	l.decode(l.blob(index.Manifests[0]), &images)
+	if len(images.Manifests) != 1 || images.Manifests[0].Platform.OS != "linux" || images.Manifests[0].Platform.Architecture != runtime.GOARCH {
+		t.Fatalf("the image is for %+v", images.Manifests)
+	}
+	l.decode(l.blob(images.Manifests[0]), &manifest)
+	l.checkConfig(manifest.Config, r)
+	if len(manifest.Layers) != 1 {
+		t.Fatalf("%d layers", len(manifest.Layers))
+	}
+	files := untar(t, l.blob(manifest.Layers[0]))
+	if sumOf(files[pluginName]) != r.binarySum(t) {
+		t.Error("the image's binary is not the one of SHA256SUMS.binaries")
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(files["etc/ssl/certs/ca-certificates.crt"]) {
+		t.Error("the image has no trusted roots")
+	}
+}
+
+func (l imageLayout) checkConfig(d imageDescriptor, r release) {
+	l.Helper()
+	var image struct {
+		OS, Architecture string
+		Config           struct {
+			User       string
+			Entrypoint []string
+			Labels     map[string]string
+		}
+	}
+	l.decode(l.blob(d), &image)
+	labels := image.Config.Labels
+	if image.OS != "linux" || image.Architecture != runtime.GOARCH || image.Config.User != "65532:65532" ||
+		!slices.Equal(image.Config.Entrypoint, []string{"/" + pluginName}) ||
+		labels["org.opencontainers.image.version"] != r.version || labels["org.opencontainers.image.revision"] != r.commit {
+		l.Errorf("the image's configuration is %+v", image)
+	}
+}
+
+func untar(t *testing.T, packed []byte) map[string][]byte {
+	t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{}
+	for archive := tar.NewReader(z); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if files[header.Name], err = io.ReadAll(archive); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,98 @@
+// Package vaulttest finds the programs under test and runs a real Vault server with the
+// plugin in its plugin directory.
+package vaulttest
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// PluginName is the name of the plugin's binary and of its entry in Vault's catalog.
+const PluginName = "vault-plugin-ecgrid"
+
+// ErrNoVault means that there is no vault to test with. FindVault never builds one, since
+// that takes longer than the timeout of go test.
+var ErrNoVault = errors.New("no vault to test with: run 'make test', which gets one")
+
+// FindVault returns the path of a vault binary; root is the repository.
+func FindVault(root string) (string, error) {
+	cmd := exec.Command(filepath.Join(root, "scripts", "vault.sh"), "--no-build")
+	cmd.Dir = root // a relative VAULT_BIN starts here
+	out, err := cmd.Output()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		if exit.ExitCode() == 3 {
+			return "", ErrNoVault
+		}
+		return "", fmt.Errorf("scripts/vault.sh: %w: %s", err, exit.Stderr)
+	}
+	return strings.TrimSpace(string(out)), err
+}
+
+// Plugin is the plugin as Vault's catalog wants it described.
+type Plugin struct {
+	Dir     string // Vault's plugin_directory
+	Sum     string // SHA-256 of the binary, in hex
+	Version string // as the binary prints it
+}
+
+// InstallPlugin copies the plugin into a new directory dir, so that a build that runs
+// beside the tests does not change what is registered.
+func InstallPlugin(root, dir string) (p Plugin, err error) {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return p, err
+	}
+	if p.Dir, err = filepath.EvalSymlinks(dir); err != nil { // Vault refuses links
+		return p, err
+	}
+	binary := filepath.Join(p.Dir, PluginName)
+	if err := obtainPlugin(root, binary); err != nil {
+		return p, err
+	}
+	raw, err := os.ReadFile(binary)
+	if err != nil {
+		return p, err
+	}
+	sum := sha256.Sum256(raw)
+	p.Sum = hex.EncodeToString(sum[:])
+	out, err := exec.Command(binary, "-version").CombinedOutput()
+	if p.Version = regexp.MustCompile(`v\d+\.\d+\.\d+[0-9A-Za-z.+-]*`).FindString(string(out)); err != nil || p.Version == "" {
+		return p, fmt.Errorf("%s -version prints no version: %q: %w", PluginName, out, err)
+	}
+	return p, nil
+}
+
+// obtainPlugin copies the binary that PLUGIN_BIN names, or builds one as make does.
+func obtainPlugin(root, to string) error {
+	if built := os.Getenv("PLUGIN_BIN"); built != "" {
+		raw, err := os.ReadFile(built)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(to, raw, 0o755)
+	}
+	cmd := exec.Command("sh", "-c", `root=.; . scripts/env.sh; exec go build -trimpath -ldflags '-s -w' -o "$1" "./cmd/$2"`, "build", to, PluginName)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the plugin: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// Environment is a process environment without the user's own Vault settings and token.
+func Environment(home string) []string {
+	env := []string{"HOME=" + home}
+	for _, name := range []string{"PATH", "TMPDIR"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
