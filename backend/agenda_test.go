@@ -36,26 +36,26 @@ func TestCalendarFill(t *testing.T) {
 		}
 		return now, nil
 	}
-	if err := c.fill(t.Context(), list, read); !errors.Is(err, errAny) {
+	if err := c.load(t.Context(), list, read); !errors.Is(err, errAny) {
 		t.Errorf("got %v", err)
 	}
 	if due := c.due(now); !slices.Equal(due, []string{"now"}) {
 		t.Errorf("due: %v", due)
 	}
 	broken = false
-	if err := c.fill(t.Context(), list, read); err != nil {
+	if err := c.load(t.Context(), list, read); err != nil {
 		t.Error(err)
 	}
 	if due := c.due(now); !slices.Equal(due, []string{"bad", "now"}) {
 		t.Errorf("due later: %v", due)
 	}
-	c.unread("now")
+	c.reload("now")
 	if due := c.due(now); !slices.Equal(due, []string{"bad"}) {
 		t.Errorf("due after another node wrote it: %v", due)
 	}
 	ended, end := context.WithCancel(t.Context())
 	end()
-	if err := c.fill(ended, list, read); !errors.Is(err, context.Canceled) {
+	if err := c.load(ended, list, read); !errors.Is(err, context.Canceled) {
 		t.Errorf("without time: %v", err)
 	}
 }
@@ -91,11 +91,11 @@ func TestAttackCalendarIsNotOverwritten(t *testing.T) {
 			told.Go(func() { c.set("a", at) })
 			return time.Time{}, nil
 		}
-		if err := c.fill(t.Context(), list, read); err != nil {
+		if err := c.load(t.Context(), list, read); err != nil {
 			t.Fatal(err)
 		}
 		told.Wait()
-		if len(c.at) == 0 && len(c.todo) == 0 {
+		if len(c.at) == 0 && len(c.unread) == 0 {
 			t.Fatalf("try %d: a role that was just given a schedule is never looked at", i)
 		}
 	}

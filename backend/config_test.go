@@ -327,12 +327,12 @@ func TestClosedAccountInUse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		e, _ := configured(t, newFake())
-		a, err := e.newAccount(t.Context(), *stored())
+		a, err := e.connect(t.Context(), *stored())
 		if err != nil {
 			t.Fatal(err)
 		}
 		e.Close()
-		e.accounts.live = a
+		e.connections.inUse = a
 		if _, err := e.IssueKey(t.Context(), 5001, 0); !errors.Is(err, ErrClosed) {
 			t.Errorf("got %v", err)
 		}

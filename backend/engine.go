@@ -3,15 +3,15 @@
 //
 // An Engine is the sum of its parts. A part calls only those below it in this list:
 //
-//	configs      config_write.go   writes and deletes the config
-//	rootRotator  rotate_root.go    changes the password of the login
-//	leases       lease.go          issues, renews and revokes leases
-//	roles        roles.go          stores roles, rotates the keys of roles
-//	keyRotator   rotate_key.go     replaces users' keys
-//	holders      lease_holders.go  records the leases after which a key is replaced
-//	connections  connection.go     the config in use, its session and its keys
-//	users        users.go          which users' keys are being replaced
-//	store        storage.go        Vault's storage
+//	configs      config_write.go      writes and deletes the config
+//	rootRotator  rotate_root.go       changes the password of the login
+//	leases       lease_issue.go       issues, renews and revokes leases
+//	roles        roles.go             stores roles, rotates the keys of roles
+//	keyRotator   rotate_key.go        replaces users' keys
+//	holders      lease_holders.go     records the leases after which a key is replaced
+//	connections  connection.go        the config in use, its session and its keys
+//	users        key_replacements.go  which users' keys are being replaced
+//	store        storage.go           Vault's storage
 package backend
 
 import (

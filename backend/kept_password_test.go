@@ -183,7 +183,7 @@ func TestAttackDeleteWhileAnOrderMayLand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, e, _ := faulting(t, 5*time.Minute)
 		defer e.Close()
-		if _, err := e.RotateRoot(t.Context()); !errors.Is(err, ErrOutcomeUnknown) {
+		if _, err := e.RotateRoot(t.Context()); !errors.Is(err, ErrUnconfirmed) {
 			t.Fatalf("got %v", err)
 		}
 		err := e.DeleteConfig(t.Context(), noManager{})
@@ -204,7 +204,7 @@ func TestAttackOperatorsWriteWhileAnOrderMayLandAgain(t *testing.T) {
 		f.late = []time.Duration{2 * time.Hour}
 		e, raw := configured(t, f)
 		defer e.Close()
-		if _, err := e.RotateRoot(t.Context()); !errors.Is(err, ErrOutcomeUnknown) {
+		if _, err := e.RotateRoot(t.Context()); !errors.Is(err, ErrUnconfirmed) {
 			t.Fatalf("got %v", err)
 		}
 		time.Sleep(time.Minute)

@@ -234,7 +234,7 @@ func (w *world) note(entry *logical.StorageEntry) {
 	defer w.mu.Unlock()
 	parts := strings.Split(entry.Key, "/")
 	switch {
-	case len(parts) == 4 && parts[0]+"/" == leasePrefix:
+	case len(parts) == 4 && parts[0]+"/" == holderPrefix:
 		w.leased[parts[2]] = true
 	case parts[0]+"/" == sessionPrefix:
 		var n session.Note
@@ -557,7 +557,7 @@ func (w *world) try(l *life, n int) {
 // nothing is under way, and then writes it to config.
 func (w *world) changeOutside(password string) {
 	time.Sleep(20 * time.Minute)
-	if storedConfig(w.T, w.raw).livePending() != nil || w.isUnwritten() {
+	if storedConfig(w.T, w.raw).unresolved() != nil || w.isUnwritten() {
 		return
 	}
 	w.mu.Lock()
@@ -650,7 +650,7 @@ func (w *world) tick() func(*life) {
 		}
 		w.rotated(l, 5002, func() {
 			l.Tick(context.Background())
-			for l.round.Load() { // it may go on when Vault waits no more
+			for l.inRound.Load() { // it may go on when Vault waits no more
 				time.Sleep(5 * time.Minute)
 			}
 		})
@@ -688,7 +688,7 @@ func (w *world) end() {
 			w.Errorf("revoke: %v", err)
 		}
 	}
-	time.Sleep(w.now.MaxLeaseTTL() + countGrace)
+	time.Sleep(w.now.MaxLeaseTTL() + holderGrace)
 	for range 20 { // ends what nobody got
 		w.tick()(w.now)
 		time.Sleep(time.Minute)

@@ -71,7 +71,7 @@ func TestNoCacheAfterADoubt(t *testing.T) {
 					e := first
 					go func() {
 						_, err := first.RotateKey(context.Background(), 5001)
-						if !errors.Is(err, ErrOutcomeUnknown) && !restart && late > stored().requestDeadline() {
+						if !errors.Is(err, ErrUnconfirmed) && !restart && late > stored().requestDeadline() {
 							t.Errorf("got %v", err)
 						}
 					}()

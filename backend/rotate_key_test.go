@@ -47,19 +47,19 @@ func TestRotateKey(t *testing.T) {
 		"denied":                {userID: 5001, setup: failing("GenerateAPIKey", ecgrid.ErrAccessDenied), want: ecgrid.ErrAccessDenied, status: http.StatusForbidden, calls: 1, asked: 1},
 		"refused":               {userID: 5001, setup: failing("GenerateAPIKey", ecgrid.ErrAuthentication), want: ecgrid.ErrAuthentication, status: http.StatusForbidden, calls: 1, asked: 1},
 		"user gone":             {userID: 5001, setup: failing("GenerateAPIKey", ecgrid.ErrNotFound), want: ecgrid.ErrNotFound, status: http.StatusNotFound, calls: 1, asked: 1},
-		"session dead":          {userID: 5001, setup: failing("GenerateAPIKey", ecgrid.ErrSessionExpired), want: ErrNotMade, status: http.StatusConflict, calls: 1, asked: 1},
+		"session dead":          {userID: 5001, setup: failing("GenerateAPIKey", ecgrid.ErrSessionExpired), want: ErrNotApplied, status: http.StatusConflict, calls: 1, asked: 1},
 		"none yet, lost":        {userID: 6000, setup: lost(ecgrid.ErrTimeout), calls: 1, applied: 1, warned: true, asked: 2},
-		"none yet, not made":    {userID: 6000, setup: failing("GenerateAPIKey", ecgrid.ErrTimeout), want: ErrOutcomeUnknown, status: http.StatusConflict, calls: 1, asked: 2},
+		"none yet, not made":    {userID: 6000, setup: failing("GenerateAPIKey", ecgrid.ErrTimeout), want: ErrUnconfirmed, status: http.StatusConflict, calls: 1, asked: 2},
 		"login refused":         {userID: 5001, setup: func(f *fakeECGrid) { f.password = "other" }, want: session.ErrRefused, status: http.StatusBadRequest},
-		"user gone, then asked": {userID: 5001, setup: then(lost(ecgrid.ErrTimeout), "UserGetAPIKey", ecgrid.ErrNotFound), want: ErrOutcomeUnknown, status: http.StatusConflict, calls: 1, applied: 1, asked: 2},
+		"user gone, then asked": {userID: 5001, setup: then(lost(ecgrid.ErrTimeout), "UserGetAPIKey", ecgrid.ErrNotFound), want: ErrUnconfirmed, status: http.StatusConflict, calls: 1, applied: 1, asked: 2},
 	}
 	for _, kind := range inDoubt {
 		tests[kind.Error()+", made"] = test{userID: 5001, setup: lost(kind), calls: 1, applied: 1, warned: true, asked: 2}
-		tests[kind.Error()+", not made"] = test{userID: 5001, setup: failing("GenerateAPIKey", kind), want: ErrOutcomeUnknown, status: http.StatusConflict, calls: 1, asked: 2}
+		tests[kind.Error()+", not made"] = test{userID: 5001, setup: failing("GenerateAPIKey", kind), want: ErrUnconfirmed, status: http.StatusConflict, calls: 1, asked: 2}
 		for _, second := range []error{ecgrid.ErrTimeout, ecgrid.ErrUnreachable, ecgrid.ErrBadAnswer, ecgrid.ErrServerFault, ecgrid.ErrAccessDenied} {
 			name := kind.Error() + ", then " + second.Error()
-			tests[name+", made"] = test{userID: 5001, setup: then(lost(kind), "UserGetAPIKey", second), want: ErrOutcomeUnknown, status: http.StatusConflict, calls: 1, applied: 1, asked: 2}
-			tests[name+", not made"] = test{userID: 5001, setup: then(failing("GenerateAPIKey", kind), "UserGetAPIKey", second), want: ErrOutcomeUnknown, status: http.StatusConflict, calls: 1, asked: 2}
+			tests[name+", made"] = test{userID: 5001, setup: then(lost(kind), "UserGetAPIKey", second), want: ErrUnconfirmed, status: http.StatusConflict, calls: 1, applied: 1, asked: 2}
+			tests[name+", not made"] = test{userID: 5001, setup: then(failing("GenerateAPIKey", kind), "UserGetAPIKey", second), want: ErrUnconfirmed, status: http.StatusConflict, calls: 1, asked: 2}
 		}
 	}
 	for name, tt := range tests {
@@ -73,7 +73,7 @@ func TestRotateKey(t *testing.T) {
 				}
 				e, _ := configured(t, f)
 				done, err := e.RotateKey(t.Context(), tt.userID)
-				if !errors.Is(err, tt.want) || tt.want != ErrOutcomeUnknown && errors.Is(err, ErrOutcomeUnknown) {
+				if !errors.Is(err, tt.want) || tt.want != ErrUnconfirmed && errors.Is(err, ErrUnconfirmed) {
 					t.Errorf("got %v, want %v", err, tt.want)
 				}
 				if status, _, _ := Describe(err); err != nil && status != tt.status {
@@ -244,7 +244,7 @@ func TestReadAfterRotation(t *testing.T) {
 func TestRotateKeyServerChanged(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]error{
-		"https://other.example/x": ErrOutcomeUnknown,
+		"https://other.example/x": ErrUnconfirmed,
 		"https://os.ecgrid.io/x":  nil,
 	} {
 		t.Run(url, func(t *testing.T) {

@@ -106,7 +106,7 @@ func TestAttackInvalidateDuringRotateRoot(t *testing.T) {
 				if _, err := e.RotateRoot(t.Context()); err != nil {
 					t.Errorf("half an hour later: %v", err)
 				}
-				if live := storedConfig(t, raw).livePending(); live != nil {
+				if live := storedConfig(t, raw).unresolved(); live != nil {
 					t.Error("not settled")
 				}
 			})

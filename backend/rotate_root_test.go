@@ -58,15 +58,15 @@ func TestRotateRootFailures(t *testing.T) {
 	}{
 		"an api_key has no password":  {config: withAPIKey, want: ErrInvalid, status: http.StatusBadRequest},
 		"refused":                     {setup: changing(ecgrid.ErrAccessDenied), want: ecgrid.ErrAccessDenied, status: http.StatusForbidden, noted: true, keeps: true},
-		"refused for no known reason": {setup: changing(ecgrid.ErrFault), want: ErrOutcomeUnknown, status: http.StatusConflict, noted: true, keeps: true},
-		"session dead":                {setup: changing(ecgrid.ErrSessionExpired), want: ErrNotMade, status: http.StatusConflict, noted: true, keeps: true},
+		"refused for no known reason": {setup: changing(ecgrid.ErrFault), want: ErrUnconfirmed, status: http.StatusConflict, noted: true, keeps: true},
+		"session dead":                {setup: changing(ecgrid.ErrSessionExpired), want: ErrNotApplied, status: http.StatusConflict, noted: true, keeps: true},
 		"login refused":               {setup: func(f *fakeECGrid) { f.password = "other" }, want: session.ErrRefused, status: http.StatusBadRequest, noted: true},
 		"unreachable":                 {setup: func(f *fakeECGrid) { f.failWith("Login", ecgrid.ErrUnreachable) }, want: ecgrid.ErrUnreachable, status: http.StatusServiceUnavailable, noted: true},
-		"too slow":                    {setup: changing(ecgrid.ErrTimeout), want: ErrOutcomeUnknown, status: http.StatusConflict, noted: true, keeps: true, live: true},
-		"lost":                        {setup: changing(ecgrid.ErrUnreachable), want: ErrOutcomeUnknown, status: http.StatusConflict, noted: true, keeps: true, live: true},
-		"a server fault":              {setup: changing(ecgrid.ErrServerFault), want: ErrOutcomeUnknown, status: http.StatusConflict, noted: true, keeps: true, live: true},
-		"nonsense":                    {setup: changing(ecgrid.ErrBadAnswer), want: ErrOutcomeUnknown, status: http.StatusConflict, noted: true, keeps: true, live: true},
-		"no result":                   {setup: changing(ecgrid.ErrEmptyResult), want: ErrOutcomeUnknown, status: http.StatusConflict, noted: true, keeps: true, live: true},
+		"too slow":                    {setup: changing(ecgrid.ErrTimeout), want: ErrUnconfirmed, status: http.StatusConflict, noted: true, keeps: true, live: true},
+		"lost":                        {setup: changing(ecgrid.ErrUnreachable), want: ErrUnconfirmed, status: http.StatusConflict, noted: true, keeps: true, live: true},
+		"a server fault":              {setup: changing(ecgrid.ErrServerFault), want: ErrUnconfirmed, status: http.StatusConflict, noted: true, keeps: true, live: true},
+		"nonsense":                    {setup: changing(ecgrid.ErrBadAnswer), want: ErrUnconfirmed, status: http.StatusConflict, noted: true, keeps: true, live: true},
+		"no result":                   {setup: changing(ecgrid.ErrEmptyResult), want: ErrUnconfirmed, status: http.StatusConflict, noted: true, keeps: true, live: true},
 		"a policy that does not hold": {config: func(c *Config) { c.PasswordPolicy = "p" }, setup: func(f *fakeECGrid) { f.policy = "weak" }, want: ErrInvalid, status: http.StatusBadRequest, noted: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -88,7 +88,7 @@ func TestRotateRootFailures(t *testing.T) {
 				if (c.Root.LastError != "") != tt.noted || !c.Root.Last.IsZero() || !c.SupersededAt.IsZero() {
 					t.Errorf("noted: %q", c.Root.LastError)
 				}
-				if (len(c.Pending) == 1) != tt.keeps || (c.livePending() != nil) != tt.live || f.changed() != 0 {
+				if (len(c.Pending) == 1) != tt.keeps || (c.unresolved() != nil) != tt.live || f.changed() != 0 {
 					t.Errorf("%d pending, %d changes", len(c.Pending), f.changed())
 				}
 				f.set(func() { clear(f.fail); f.password, f.policy = "right", "Str0ng.password" })
@@ -163,7 +163,7 @@ func TestRotateRootNotSent(t *testing.T) {
 			return nil
 		})
 		_, err := e.RotateRoot(t.Context())
-		if !errors.Is(err, ecgrid.ErrUnreachable) || errors.Is(err, ErrOutcomeUnknown) {
+		if !errors.Is(err, ecgrid.ErrUnreachable) || errors.Is(err, ErrUnconfirmed) {
 			t.Errorf("got %v", err)
 		}
 		if n := len(storedConfig(t, raw).Pending); n != 0 {
@@ -198,7 +198,7 @@ func TestRotateRootPanics(t *testing.T) {
 					}
 					return nil
 				})
-				if _, err := e.RotateRoot(t.Context()); !errors.Is(err, ErrOutcomeUnknown) || !errors.Is(err, panics.Err) {
+				if _, err := e.RotateRoot(t.Context()); !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, panics.Err) {
 					t.Errorf("got %v", err)
 				}
 				time.Sleep(time.Minute)
@@ -278,7 +278,7 @@ func TestAllAtOnce(t *testing.T) {
 								_, err = e.RotateRoot(ctx)
 							}
 						}
-						inDoubt := lost != nil && i%12 == 5 && (errors.Is(err, ErrOutcomeUnknown) || errors.Is(err, session.ErrTooSoon))
+						inDoubt := lost != nil && i%12 == 5 && (errors.Is(err, ErrUnconfirmed) || errors.Is(err, session.ErrTooSoon))
 						if err != nil && !inDoubt {
 							t.Errorf("%d: %v", i, err)
 						}
@@ -360,7 +360,7 @@ func TestAttackLastErrorEndsWithItsCause(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour)
-		if c := storedConfig(t, raw); c.livePending() == nil && c.Root.LastError != "" {
+		if c := storedConfig(t, raw); c.unresolved() == nil && c.Root.LastError != "" {
 			t.Error("settled an hour ago, and last_root_rotation_error still says that it is not")
 		}
 	})

@@ -125,11 +125,11 @@ func TestPlan(t *testing.T) {
 	}{
 		"plan counts from now":             {failing.plan(hourly, now, 1), Rotation{clock(0, 0, 0), clock(2, 30, 0), clock(2, 33, 0), "x", 3}},
 		"plan of never":                    {Rotation{Next: now, NotBefore: now}.plan(Schedule{}, now, 1), Rotation{}},
-		"replan counts from the last":      {Rotation{Last: clock(1, 0, 0)}.replan(hourly, now, 0), Rotation{Last: clock(1, 0, 0), Next: clock(2, 0, 0), NotBefore: clock(2, 0, 0)}},
-		"replan may be due at once":        {failing.replan(hourly, now, 0), Rotation{clock(0, 0, 0), clock(1, 0, 0), clock(1, 0, 0), "x", 3}},
-		"replan without a last":            {Rotation{}.replan(hourly, now, 0), Rotation{Next: clock(2, 30, 0), NotBefore: clock(2, 30, 0)}},
-		"replan of a schedule is from now": {failing.replan(nightly, now, 1), Rotation{clock(0, 0, 0), clock(3, 0, 0), clock(3, 3, 0), "x", 3}},
-		"replan of never keeps the last":   {Rotation{Last: now, Next: now}.replan(Schedule{}, now, 0), Rotation{Last: now}},
+		"replan counts from the last":      {Rotation{Last: clock(1, 0, 0)}.reschedule(hourly, now, 0), Rotation{Last: clock(1, 0, 0), Next: clock(2, 0, 0), NotBefore: clock(2, 0, 0)}},
+		"replan may be due at once":        {failing.reschedule(hourly, now, 0), Rotation{clock(0, 0, 0), clock(1, 0, 0), clock(1, 0, 0), "x", 3}},
+		"replan without a last":            {Rotation{}.reschedule(hourly, now, 0), Rotation{Next: clock(2, 30, 0), NotBefore: clock(2, 30, 0)}},
+		"replan of a schedule is from now": {failing.reschedule(nightly, now, 1), Rotation{clock(0, 0, 0), clock(3, 0, 0), clock(3, 3, 0), "x", 3}},
+		"replan of never keeps the last":   {Rotation{Last: now, Next: now}.reschedule(Schedule{}, now, 0), Rotation{Last: now}},
 		"success forgets the failures":     {failing.succeeded(hourly, now, 0), Rotation{Last: now, Next: clock(2, 30, 0), NotBefore: clock(2, 30, 0)}},
 		"success without a schedule":       {failing.succeeded(Schedule{}, now, 0), Rotation{Last: now}},
 	} {
@@ -192,7 +192,7 @@ func TestDue(t *testing.T) {
 		"put off within the window":  {windowed, Rotation{Next: clock(3, 0, 0), NotBefore: clock(3, 30, 0)}, clock(3, 15, 0), false, false},
 		"before its window, no miss": {windowed, three, clock(1, 0, 0), false, false},
 	} {
-		if due, missed := tt.rotation.due(tt.schedule, tt.now), tt.rotation.missed(tt.schedule, tt.now); due != tt.due || missed != tt.missed {
+		if due, missed := tt.rotation.isDue(tt.schedule, tt.now), tt.rotation.isMissed(tt.schedule, tt.now); due != tt.due || missed != tt.missed {
 			t.Errorf("%s: due %t, missed %t", name, due, missed)
 		}
 	}
@@ -214,7 +214,7 @@ func TestLeft(t *testing.T) {
 		"overdue for long":       {next, clock(20, 0, 0), time.Minute},
 		"put off is overdue too": {Rotation{Next: clock(3, 0, 0), NotBefore: clock(4, 0, 0)}, clock(3, 30, 0), time.Minute},
 	} {
-		if got, ends := tt.rotation.left(tt.now); got != tt.want || ends != (tt.want != 0) {
+		if got, ends := tt.rotation.timeLeft(tt.now); got != tt.want || ends != (tt.want != 0) {
 			t.Errorf("%s: %s, %t", name, got, ends)
 		}
 	}

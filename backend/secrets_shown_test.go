@@ -51,7 +51,7 @@ func TestAttackNothingShowsASecret(t *testing.T) {
 					b := broken(nth)
 					e, _ := start(f, raw, b.at)
 					e.Logger = hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Trace})
-					e.ledger = session.NewLedger(e.store, e.Connect, judge, e.Clock, e.Random, e.Logger)
+					e.ledger = session.NewLedger(e.store, e.Connect, classify, e.Clock, e.Random, e.Logger)
 					note := func(err error) {
 						if err != nil {
 							_, message, _ := Describe(err)

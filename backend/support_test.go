@@ -51,7 +51,7 @@ func settled(t *testing.T, f *fakeECGrid, e *Engine, storage logical.Storage) {
 	if c.Password != f.passwordOfNow() && c.APIKey == "" {
 		t.Errorf("storage has another password than ECGrid; last error %q", c.Root.LastError)
 	}
-	if c.livePending() != nil {
+	if c.unresolved() != nil {
 		t.Errorf("a rotate-root is not settled; last error %q", c.Root.LastError)
 	}
 }

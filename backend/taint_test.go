@@ -63,7 +63,7 @@ func TestTaintedMountSettlesNothing(t *testing.T) {
 		f := newFake()
 		f.late = []time.Duration{time.Hour}
 		e, storage := configured(t, f)
-		if _, err := e.RotateRoot(t.Context()); !errors.Is(err, ErrOutcomeUnknown) {
+		if _, err := e.RotateRoot(t.Context()); !errors.Is(err, ErrUnconfirmed) {
 			t.Fatal(err)
 		}
 		f.tainted.Store(true)

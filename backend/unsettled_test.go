@@ -25,7 +25,7 @@ func unsettledMount(t *testing.T, f *fakeECGrid, landed bool) (*Engine, *logical
 	} else {
 		f.failWith("ChangePassword", ecgrid.ErrTimeout)
 	}
-	if _, err := e.RotateRoot(t.Context()); !errors.Is(err, ErrOutcomeUnknown) {
+	if _, err := e.RotateRoot(t.Context()); !errors.Is(err, ErrUnconfirmed) {
 		t.Fatalf("got %v", err)
 	}
 	f.failWith("Login", ecgrid.ErrUnreachable)
@@ -46,14 +46,14 @@ func TestUnsettledIsNotDropped(t *testing.T) {
 		want  error
 		kept  int
 	}{
-		"delete":                         {do: func(e *Engine) error { return e.DeleteConfig(context.Background(), noManager{}) }, want: ErrUnsettled, kept: 1},
-		"delete, ECGrid well":            {do: func(e *Engine) error { return e.DeleteConfig(context.Background(), noManager{}) }, works: true, want: ErrUnsettled, kept: 1},
-		"another user":                   {do: write(ConfigPatch{Username: ptr("other")}), want: ErrUnsettled, kept: 1},
-		"an api_key, not tried":          {do: write(ConfigPatch{APIKey: ptr("api-key"), VerifyConnection: ptr(false)}), want: ErrUnsettled, kept: 1},
+		"delete":                         {do: func(e *Engine) error { return e.DeleteConfig(context.Background(), noManager{}) }, want: ErrUnresolved, kept: 1},
+		"delete, ECGrid well":            {do: func(e *Engine) error { return e.DeleteConfig(context.Background(), noManager{}) }, works: true, want: ErrUnresolved, kept: 1},
+		"another user":                   {do: write(ConfigPatch{Username: ptr("other")}), want: ErrUnresolved, kept: 1},
+		"an api_key, not tried":          {do: write(ConfigPatch{APIKey: ptr("api-key"), VerifyConnection: ptr(false)}), want: ErrUnresolved, kept: 1},
 		"an api_key that does not work":  {do: write(ConfigPatch{APIKey: ptr("no-key")}), works: true, want: session.ErrRefused, kept: 1},
 		"an api_key that works":          {do: write(ConfigPatch{APIKey: ptr("api-key")}), works: true, kept: 1},
-		"another host, not tried":        {do: write(ConfigPatch{URL: ptr("https://new.example/x"), Password: ptr("right"), VerifyConnection: ptr(false)}), want: ErrUnsettled, kept: 1},
-		"another password, not tried":    {do: write(ConfigPatch{Password: ptr("third"), VerifyConnection: ptr(false)}), want: ErrUnsettled, kept: 1},
+		"another host, not tried":        {do: write(ConfigPatch{URL: ptr("https://new.example/x"), Password: ptr("right"), VerifyConnection: ptr(false)}), want: ErrUnresolved, kept: 1},
+		"another password, not tried":    {do: write(ConfigPatch{Password: ptr("third"), VerifyConnection: ptr(false)}), want: ErrUnresolved, kept: 1},
 		"another password, wrong":        {do: write(ConfigPatch{Password: ptr("third")}), works: true, want: session.ErrRefused, kept: 1},
 		"another password, ECGrid down":  {do: write(ConfigPatch{Password: ptr("third")}), want: ecgrid.ErrUnreachable, kept: 1},
 		"what is not about the login":    {do: write(ConfigPatch{TTL: ptr(time.Hour)}), kept: 1},
@@ -74,7 +74,7 @@ func TestUnsettledIsNotDropped(t *testing.T) {
 				if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) {
 					t.Errorf("got %v, want %v", err, tt.want)
 				}
-				if status, _, _ := Describe(err); errors.Is(err, ErrUnsettled) && status != http.StatusConflict {
+				if status, _, _ := Describe(err); errors.Is(err, ErrUnresolved) && status != http.StatusConflict {
 					t.Errorf("status %d", status)
 				}
 				if c := storedConfig(t, storage); len(c.Pending) != tt.kept {
@@ -97,13 +97,13 @@ func TestOperatorEndsTheDoubt(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake()
 				e, storage := unsettledMount(t, f, false)
-				pending := storedConfig(t, storage).livePending().Password
+				pending := storedConfig(t, storage).unresolved().Password
 				f.set(func() { clear(f.fail); f.password = "third" })
 				if err := e.WriteConfig(t.Context(), ConfigPatch{Password: ptr("third")}, noManager{}); err != nil {
 					t.Fatal(err)
 				}
 				settled(t, f, e, storage)
-				if err := e.DeleteConfig(t.Context(), noManager{}); !errors.Is(err, ErrUnsettled) {
+				if err := e.DeleteConfig(t.Context(), noManager{}); !errors.Is(err, ErrUnresolved) {
 					t.Errorf("delete on the same day: %v", err)
 				}
 				if last := storedConfig(t, storage).Root.LastError; last != "" {
@@ -141,7 +141,7 @@ func TestBothPasswordsRefused(t *testing.T) {
 	t.Parallel()
 	for name, wayOut := range map[string]func(t *testing.T, f *fakeECGrid, e *Engine, storage logical.Storage){
 		"the new one": func(t *testing.T, f *fakeECGrid, _ *Engine, storage logical.Storage) {
-			pending := storedConfig(t, storage).livePending().Password
+			pending := storedConfig(t, storage).unresolved().Password
 			f.set(func() { f.password = pending })
 		},
 		"the old one": func(_ *testing.T, f *fakeECGrid, _ *Engine, _ logical.Storage) {
@@ -165,7 +165,7 @@ func TestBothPasswordsRefused(t *testing.T) {
 							f.set(func() { f.password = "third" })
 						}
 					})
-					if _, err := e.RotateRoot(t.Context()); !errors.Is(err, ErrOutcomeUnknown) {
+					if _, err := e.RotateRoot(t.Context()); !errors.Is(err, ErrUnconfirmed) {
 						t.Errorf("got %v", err)
 					}
 					f.killSessions()
@@ -182,7 +182,7 @@ func TestBothPasswordsRefused(t *testing.T) {
 					if n := f.refusedIn(15 * time.Minute); n > 3 || f.refusedLogins() > 12 || f.refusedLogins() < 4 {
 						t.Errorf("%d refused logins in an hour, %d in 15 minutes", f.refusedLogins(), n)
 					}
-					if storedConfig(t, storage).livePending() == nil {
+					if storedConfig(t, storage).unresolved() == nil {
 						t.Fatal("the new password is gone")
 					}
 					if restart {
@@ -231,7 +231,7 @@ func TestOutcomeUnknownForLong(t *testing.T) {
 						e = testEngine(f, storage)
 						e.Start()
 					}
-					if c := storedConfig(t, storage); c.livePending() == nil || c.Root.LastError == "" || f.count("ChangePassword") != 1 {
+					if c := storedConfig(t, storage); c.unresolved() == nil || c.Root.LastError == "" || f.count("ChangePassword") != 1 {
 						t.Errorf("sent %d times, %q", f.count("ChangePassword"), c.Root.LastError)
 					}
 					if n := f.count("Login"); n > 12 {

@@ -298,7 +298,7 @@ func TestVaultDoesNotWait(t *testing.T) {
 			t.Fatal(err)
 		}
 		twentyRoles(t, f, first, raw, time.Hour)
-		if _, err := first.RotateRoot(t.Context()); !errors.Is(err, ErrOutcomeUnknown) {
+		if _, err := first.RotateRoot(t.Context()); !errors.Is(err, ErrUnconfirmed) {
 			t.Fatal(err)
 		}
 		first.Close()
@@ -377,9 +377,9 @@ func TestOverlappingRounds(t *testing.T) {
 		f.set(func() { f.latency = 2 * time.Second })
 		atOnce(6, func(i int) { // whoever calls it
 			if i%2 == 0 {
-				_ = e.rotateDue(t.Context(), "a")
+				_ = e.roles.rotateDue(t.Context(), "a")
 			} else {
-				_ = e.rotateRootDue(t.Context())
+				_ = e.rootRotator.rotateDue(t.Context())
 			}
 		})
 		atOnce(3, func(i int) {

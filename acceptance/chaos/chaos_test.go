@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"vault-plugin-ecgrid/acceptance/chaos/otherhand"
+	"vault-plugin-ecgrid/acceptance/chaos/fakegrid"
 )
 
 const (
@@ -27,8 +27,8 @@ const (
 )
 
 // badRates are the failures under load.
-func badRates(lateMax time.Duration) otherhand.Rates {
-	return otherhand.Rates{
+func badRates(lateMax time.Duration) fakegrid.Rates {
+	return fakegrid.Rates{
 		Latency: 200 * time.Millisecond,
 		Late:    0.25, LateMax: lateMax,
 		Lost: 0.01, Never: 0.01, Twice: 0.03, Silent: 0.02, Fault: 0.02,
@@ -63,8 +63,8 @@ func TestNothingIsLostUnderChaos(t *testing.T) {
 	defer func() { t.Logf("\n%s", out.String()) }()
 	fmt.Fprintf(&out, "ECGRID_CHAOS=%s ECGRID_CHAOS_SEED=%d\n", duration, seed)
 
-	grid, err := otherhand.Start(otherhand.Options{
-		Limits: otherhand.Limits{Sessions: 5, SessionIdle: 40 * time.Second, LockAfter: 10},
+	grid, err := fakegrid.Start(fakegrid.Options{
+		Limits: fakegrid.Limits{Sessions: 5, SessionIdle: 40 * time.Second, LockAfter: 10},
 		Users:  users(), Seed: seed,
 	})
 	if err != nil {
@@ -154,7 +154,7 @@ func (l *load) prepare(t *testing.T) {
 
 // checkRecovery ends all failures and checks that everything works again by itself.
 func (l *load) checkRecovery(w io.Writer) {
-	l.grid.SetRates(otherhand.Rates{})
+	l.grid.SetRates(fakegrid.Rates{})
 	l.deadline = time.Now().Add(recoveryTime + l.pauseLeft())
 	l.checkLeases(w)
 	began := time.Now()

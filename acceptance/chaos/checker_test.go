@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"vault-plugin-ecgrid/acceptance/chaos/otherhand"
+	"vault-plugin-ecgrid/acceptance/chaos/fakegrid"
 )
 
 const (
@@ -48,9 +48,9 @@ type interval struct{ from, to time.Time }
 
 // history is what really happened at ECGrid.
 type history interface {
-	Keys(user int) []otherhand.Span
-	KeyChanges(user int) []otherhand.KeyChange
-	Refusals() []otherhand.Refusal
+	Keys(user int) []fakegrid.Span
+	KeyChanges(user int) []fakegrid.KeyChange
+	Refusals() []fakegrid.Refusal
 }
 
 // checker records what the clients saw, and compares it with ECGrid's history. Its errors
@@ -118,7 +118,7 @@ func (ch *checker) undisturbedSince(from time.Time) bool {
 // maxAge before.
 func (ch *checker) checkRead(user int, key string, began time.Time, maxAge time.Duration) {
 	spans := ch.history.Keys(user)
-	i := slices.IndexFunc(spans, func(s otherhand.Span) bool { return s.Value == key })
+	i := slices.IndexFunc(spans, func(s fakegrid.Span) bool { return s.Value == key })
 	if i < 0 {
 		ch.violation("a read returns a key of that user", "user %d", user)
 		return
@@ -261,7 +261,7 @@ func (ch *checker) liveCountedKeys() (n int) {
 func (ch *checker) checkCountedKeys() (slowest time.Duration) {
 	for key, h := range ch.countedKeys() {
 		spans, landed := ch.history.Keys(h.user), ch.history.KeyChanges(h.user)
-		i := slices.IndexFunc(spans, func(s otherhand.Span) bool { return s.Value == key })
+		i := slices.IndexFunc(spans, func(s fakegrid.Span) bool { return s.Value == key })
 		if i < 0 || spans[i].To.IsZero() {
 			continue // other rules check this
 		}
@@ -270,7 +270,7 @@ func (ch *checker) checkCountedKeys() (slowest time.Duration) {
 		if died.Sub(h.last) > keyGrace {
 			ch.violation("a counted key dies with its last lease", "user %d: %v later", h.user, died.Sub(h.last))
 		}
-		late := slices.ContainsFunc(landed, func(l otherhand.KeyChange) bool { return l.Late && l.At.Equal(died) })
+		late := slices.ContainsFunc(landed, func(l fakegrid.KeyChange) bool { return l.Late && l.At.Equal(died) })
 		if h.last.Sub(died) > time.Second && !late {
 			ch.violation("a counted key lives as long as its last lease", "user %d: killed %v before", h.user, h.last.Sub(died))
 		}

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"vault-plugin-ecgrid/acceptance/chaos/otherhand"
+	"vault-plugin-ecgrid/acceptance/chaos/fakegrid"
 )
 
 const (
@@ -73,20 +73,20 @@ func (s source) maxAge() time.Duration {
 
 func (s source) roleName() string { return s.path[len("creds/"):] }
 
-func users() []otherhand.User {
-	all := []otherhand.User{
+func users() []fakegrid.User {
+	all := []fakegrid.User{
 		{ID: loginID, Login: login, Password: firstPassword, AuthLevel: "NetworkAdmin", NetworkID: 1},
 		{ID: keyID, Login: "by key", Password: "Another-Passw0rd", AuthLevel: "NetworkAdmin", NetworkID: 1},
 	}
 	for _, s := range sources {
-		all = append(all, otherhand.User{ID: s.user, Login: fmt.Sprint("user", s.user), Password: fmt.Sprint("Other-Passw0rd-", s.user), AuthLevel: "General", NetworkID: 1})
+		all = append(all, fakegrid.User{ID: s.user, Login: fmt.Sprint("user", s.user), Password: fmt.Sprint("Other-Passw0rd-", s.user), AuthLevel: "General", NetworkID: 1})
 	}
 	return all
 }
 
 // load is the work of all clients.
 type load struct {
-	grid    *otherhand.Server
+	grid    *fakegrid.Server
 	v       *vault
 	checker *checker
 	seed    uint64

@@ -5,19 +5,19 @@ import (
 	"testing"
 	"time"
 
-	"vault-plugin-ecgrid/acceptance/chaos/otherhand"
+	"vault-plugin-ecgrid/acceptance/chaos/fakegrid"
 )
 
 // fakeHistory is a made-up history.
 type fakeHistory struct {
-	keys     []otherhand.Span
-	changes  []otherhand.KeyChange
-	refusals []otherhand.Refusal
+	keys     []fakegrid.Span
+	changes  []fakegrid.KeyChange
+	refusals []fakegrid.Refusal
 }
 
-func (h fakeHistory) Keys(int) []otherhand.Span            { return h.keys }
-func (h fakeHistory) KeyChanges(int) []otherhand.KeyChange { return h.changes }
-func (h fakeHistory) Refusals() []otherhand.Refusal        { return h.refusals }
+func (h fakeHistory) Keys(int) []fakegrid.Span            { return h.keys }
+func (h fakeHistory) KeyChanges(int) []fakegrid.KeyChange { return h.changes }
+func (h fakeHistory) Refusals() []fakegrid.Refusal        { return h.refusals }
 func at(start time.Time, s float64) time.Time {
 	return start.Add(time.Duration(s * float64(time.Second)))
 }
@@ -30,14 +30,14 @@ func TestRules(t *testing.T) {
 	t.Parallel()
 	start := time.Now().Add(-time.Hour)
 	replaced := fakeHistory{ // "old" until 100 s
-		keys:    []otherhand.Span{{Value: "old", From: start, To: at(start, 100)}, {Value: "new", From: at(start, 100)}},
-		changes: []otherhand.KeyChange{{Requested: at(start, 99), At: at(start, 100)}},
+		keys:    []fakegrid.Span{{Value: "old", From: start, To: at(start, 100)}, {Value: "new", From: at(start, 100)}},
+		changes: []fakegrid.KeyChange{{Requested: at(start, 99), At: at(start, 100)}},
 	}
 	lateOne := replaced
-	lateOne.changes = []otherhand.KeyChange{{Requested: at(start, 90), At: at(start, 100), Late: true}}
+	lateOne.changes = []fakegrid.KeyChange{{Requested: at(start, 90), At: at(start, 100), Late: true}}
 	refused := func(after ...float64) (h fakeHistory) {
 		for _, s := range after {
-			h.refusals = append(h.refusals, otherhand.Refusal{At: at(start, s)})
+			h.refusals = append(h.refusals, fakegrid.Refusal{At: at(start, s)})
 		}
 		return h
 	}

@@ -4,10 +4,10 @@
 // ones, and may lock an account after refused logins. Therefore this package:
 //
 //   - opens a session when a request needs one (login.go);
-//   - checks with WhoAmI whether the session is alive after an unclear fault (use.go);
+//   - checks with WhoAmI whether the session is alive after an unclear fault (call.go);
 //   - logs out when the session is idle or closed (logout.go);
 //   - paces Logins after failed ones (login_pacing.go);
-//   - stores failed Logins for the next process (ledger.go);
+//   - stores failed Logins for the next process (login_attempts.go);
 //   - notes each session in storage, and logs out those that a killed process left
 //     open (session_notes.go, leftover_sessions.go).
 package session

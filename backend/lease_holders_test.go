@@ -45,7 +45,7 @@ func revoke(t *testing.T, e *Engine, storage logical.Storage, leases ...Issued) 
 // counted is how many leases are in storage.
 func counted(t *testing.T, storage logical.Storage) int {
 	t.Helper()
-	paths, err := logical.CollectKeysWithPrefix(t.Context(), storage, leasePrefix)
+	paths, err := logical.CollectKeysWithPrefix(t.Context(), storage, holderPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,7 +347,7 @@ func breakCountedLease(t *testing.T, b *trouble) (over bool) {
 		revoke(t, e, raw, *l2)
 	}
 	// What nobody got ends by itself.
-	time.Sleep(e.MaxLeaseTTL() + countGrace)
+	time.Sleep(e.MaxLeaseTTL() + holderGrace)
 	e.Tick(t.Context())
 	if f.changed() != 1 || f.key(5001) == l1.APIKey || counted(t, raw) != 0 {
 		t.Errorf("broken at step %d, %+v: %d changes, %d leases counted", b.nth, b.broken, f.changed(), counted(t, raw))
@@ -365,7 +365,7 @@ func TestReap(t *testing.T) {
 		writeRole(t, e, storage, "a", RolePatch{TTL: ptr(time.Hour)})
 		l1 := creds(t, e, storage, "a")
 		l2 := creds(t, e, storage, "other") // the mount's own TTL
-		ticks(t, e, storage, time.Hour+countGrace-time.Minute)
+		ticks(t, e, storage, time.Hour+holderGrace-time.Minute)
 		if f.changed() != 0 || counted(t, storage) != 2 {
 			t.Fatalf("too early: %d changes", f.changed())
 		}
@@ -376,7 +376,7 @@ func TestReap(t *testing.T) {
 			t.Fatal("it was given up")
 		}
 		f.failWith("UserGetAPIKey", nil)
-		ticks(t, e, storage, reapRetry+time.Minute)
+		ticks(t, e, storage, tidyRetry+time.Minute)
 		if f.changed() != 1 || f.key(5001) == l1.APIKey || counted(t, storage) != 1 {
 			t.Errorf("%d changes, %d counted", f.changed(), counted(t, storage))
 		}
@@ -411,7 +411,7 @@ func TestCountsUntil(t *testing.T) {
 		"the mount's maximum":                  {terms: Terms{TTL: 9 * time.Hour}, mountTTL: time.Hour, mountMax: 4 * time.Hour, want: 3 * time.Hour},
 		"a maximum that could not be asked":    {terms: Terms{TTL: 9 * time.Hour}, mountTTL: time.Hour, want: 9 * time.Hour},
 		"its maximum, the mount's unknown":     {terms: Terms{TTL: 9 * time.Hour, MaxTTL: 3 * time.Hour}, want: 2 * time.Hour},
-		"nothing could be asked":               {want: countUnknown},
+		"nothing could be asked":               {want: unknownTTL},
 		"nothing but the maximum of the mount": {mountMax: 10 * time.Hour, want: 9 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -419,7 +419,7 @@ func TestCountsUntil(t *testing.T) {
 			e := testEngine(newFake(), new(logical.InmemStorage))
 			e.DefaultLeaseTTL = func() time.Duration { return tt.mountTTL }
 			e.MaxLeaseTTL = func() time.Duration { return tt.mountMax }
-			if got := e.countsUntil(now, issued, tt.increment, tt.terms); !got.Equal(now.Add(tt.want + countGrace)) {
+			if got := e.leases.holders.until(now, issued, tt.increment, tt.terms); !got.Equal(now.Add(tt.want + holderGrace)) {
 				t.Errorf("counts for %s, want %s and the grace", got.Sub(now), tt.want)
 			}
 		})
@@ -457,7 +457,7 @@ func TestRecount(t *testing.T) {
 		if counted(t, storage) != 1 || f.changed() != 0 {
 			t.Error("reaped at its old end")
 		}
-		ticks(t, e, storage, countGrace+time.Minute)
+		ticks(t, e, storage, holderGrace+time.Minute)
 		if counted(t, storage) != 0 || f.changed() != 1 {
 			t.Error("not reaped at its new end")
 		}
@@ -467,7 +467,7 @@ func TestRecount(t *testing.T) {
 		f.whenever(func(op string) {
 			if op == "UserGetAPIKey" { // of the renewal
 				f.whenever(nil)
-				if err := storage.Delete(t.Context(), leasePrefix+leasePath(l.Lease)); err != nil {
+				if err := storage.Delete(t.Context(), holderPrefix+holderPath(l.Lease)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -543,7 +543,7 @@ func TestAttackLastLeaseEndsAtAnyCost(t *testing.T) {
 						}
 					default:
 					}
-					if left, err := e.store.countPaths(t.Context()); err != nil || len(left) > 0 {
+					if left, err := e.store.holderPaths(t.Context()); err != nil || len(left) > 0 {
 						t.Errorf("step %d, %+v: %d counts left: %v", nth, b.broken, len(left), err)
 					}
 				})

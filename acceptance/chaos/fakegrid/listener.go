@@ -1,4 +1,4 @@
-package otherhand
+package fakegrid
 
 import (
 	"errors"

@@ -1,8 +1,8 @@
-// Package otherhand is a second ECGridOS v4.1 for tests. It is written from the vendor's
+// Package fakegrid is a second ECGridOS v4.1 for tests. It is written from the vendor's
 // WSDL and documentation alone, and shares no code with the plugin's client or with
 // internal/simulator. Its answers conform to the schema and differ in everything else. On
 // request it fails as a network and a busy service can.
-package otherhand
+package fakegrid
 
 import (
 	"crypto/rand"
