@@ -38,8 +38,8 @@ out and removes the login. Existing leases can still be revoked. A delete fails 
 `
 )
 
-// configFields lists the fields of config. To add a field, add a row here, and its
-// value to Config and ConfigPatch in backend/config.go.
+// configFields lists the fields of config. To add a field, add a row here, its value to
+// Config and ConfigPatch in backend/config.go, and set it in ConfigPatch.apply.
 var configFields = slices.Concat(fieldTable[backend.ConfigPatch, *backend.Config]{
 	stringField("url", "URL",
 		"ECGridOS v4.1 SOAP endpoint. Must be https, or http to a loopback host. To change the scheme, host or port, send the password or api_key in the same request.",

@@ -2,6 +2,8 @@ package backend
 
 import (
 	"cmp"
+	"slices"
+	"strings"
 	"time"
 
 	"vault-plugin-ecgrid/backend/session"
@@ -57,9 +59,9 @@ type Config struct {
 
 	// Pending are passwords that ECGrid may have, or may still get.
 	Pending []Pending `json:"pending,omitempty"`
-	// Unsure is until when ECGrid may apply an earlier change of the password again,
-	// since that was sent more than once.
-	Unsure time.Time `json:"unsure,omitzero"`
+	// RepeatUntil is until when ECGrid may apply an earlier change of the password once
+	// more, since that was sent more than once.
+	RepeatUntil time.Time `json:"unsure,omitzero"`
 
 	// Written is a keyed hash of the last password that an operator wrote. SupersededAt
 	// is when rotate-root replaced that password, or zero.
@@ -159,7 +161,7 @@ func (p ConfigPatch) apply(old *Config) (Config, error) {
 		return Config{}, err
 	}
 	if old != nil && !sameLogin(*old, c) {
-		c.Root, c.Unsure = Rotation{}, time.Time{}
+		c.Root, c.RepeatUntil = Rotation{}, time.Time{}
 		c.Written, c.Unproven, c.SupersededAt = "", "", time.Time{}
 	}
 	if old != nil && !p.bringsCredential() && !mayMove(*old, c) {
@@ -194,6 +196,16 @@ func (p ConfigPatch) applyCredential(c *Config) error {
 		c.Password, c.APIKey = *p.Password, ""
 	}
 	return nil
+}
+
+// login identifies the login of the config, whatever its password. The vendor's
+// endpoints share their logins.
+func (c Config) login() string {
+	at := server(c.URL)
+	if slices.Contains(vendorServers, at) {
+		at = vendorServers[0]
+	}
+	return at + " " + strings.ToLower(c.Username)
 }
 
 // sameLogin reports whether both are the same user of the same server.

@@ -46,17 +46,14 @@ func (c *configs) write(ctx context.Context, old *Config, patch ConfigPatch, man
 			return err
 		}
 	}
-	rescheduled, config := c.root.reschedule(old, config)
-	if err := c.storeConfig(ctx, config); err != nil {
+	next.config = c.root.reschedule(old, config)
+	if err := c.storeConfig(ctx, next.config); err != nil {
 		c.abandon(next)
 		return err
 	}
-	if rescheduled {
-		config = c.root.handOver(ctx, config, manager)
-	}
-	next.config = config
+	next.config, err = c.root.handOver(ctx, next.config, manager)
 	c.setCurrent(next)
-	return nil
+	return err
 }
 
 // patched returns the config after the patch, or why it is refused.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -30,15 +29,16 @@ type link struct {
 	ownUserID atomic.Int32 // of the api_key; 0 until ECGrid was asked
 }
 
-// connections are the config in use and all links that may hold a session. Every part of
-// the Engine has them, and by them the storage and what is known about users.
+// connections are the config in use and all links that may hold a session. The parts of
+// the Engine embed them.
 type connections struct {
 	Options
 	store      *store
 	users      *users
 	ledger     *session.Ledger
 	background *background
-	// resolution finds out which password ECGrid has after an unconfirmed rotate-root.
+	// resolution is the background job that finds out which password ECGrid has after an
+	// unconfirmed rotate-root. Its job is rootRotator.tryToResolve.
 	resolution *retry
 
 	mu         sync.Mutex // guards the following
@@ -113,16 +113,6 @@ func (c *connections) candidates(ctx context.Context, config Config) ([]session.
 	return candidates, nil
 }
 
-// login identifies the login of the config, whatever its password. The vendor's
-// endpoints share their logins.
-func (c Config) login() string {
-	at := server(c.URL)
-	if slices.Contains(vendorServers, at) {
-		at = vendorServers[0]
-	}
-	return at + " " + strings.ToLower(c.Username)
-}
-
 // current returns the connection in use, or nil.
 func (c *connections) current() *connection {
 	current, _ := c.state()
@@ -135,9 +125,9 @@ func (c *connections) state() (current *connection, generation int) {
 	return c.inUse, c.generation
 }
 
-// connection returns the connection in use, and makes it from storage if there is none. It
-// does not wait for a change of the config.
-func (c *connections) connection(ctx context.Context) (*connection, error) {
+// currentOrStored returns the connection in use, and makes it from storage if there is
+// none. It does not wait for a change of the config.
+func (c *connections) currentOrStored(ctx context.Context) (*connection, error) {
 	for ctx.Err() == nil {
 		current, generation := c.state()
 		if current != nil {
@@ -218,7 +208,7 @@ func (c *connections) storeConfig(ctx context.Context, config Config) error {
 // meanwhile.
 func (c *connections) withConnection(ctx context.Context, do func(*connection) error) error {
 	for ctx.Err() == nil {
-		current, err := c.connection(ctx)
+		current, err := c.currentOrStored(ctx)
 		if err != nil {
 			return err
 		}

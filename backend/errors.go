@@ -67,7 +67,7 @@ const (
 
 var (
 	blamesCaller = session.Verdict{MaybeDead: true, Refusal: true}
-	blamesECGrid = session.Verdict{MaybeDead: true, Inconclusive: true}
+	blamesECGrid = session.Verdict{MaybeDead: true, Inconclusive: true, Faulted: true}
 )
 
 // meanings is searched from the top. What the engine decided comes before what ECGrid

@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"context"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -20,21 +19,6 @@ const (
 	digits  = "0123456789"
 	special = "._+:" // safe in XML and in a shell
 )
-
-// newPassword generates a password that ECGrid accepts, by the policy if there is one.
-func (o *Options) newPassword(ctx context.Context, policy string) (string, error) {
-	if policy == "" {
-		return generatePassword(o.Random)
-	}
-	password, err := o.PasswordFromPolicy(ctx, policy)
-	if err != nil {
-		return "", Invalid("password_policy %q generates no password: check that the policy exists", policy)
-	}
-	if !isAccepted(password) {
-		return "", Invalid("password_policy %q generates passwords that ECGrid refuses: it must require 8 or more printable characters with a lower-case letter, an upper-case letter, a digit and another one", policy)
-	}
-	return password, nil
-}
 
 // generatePassword returns a password that begins with a letter and has all the kinds of
 // characters that ECGrid requires.

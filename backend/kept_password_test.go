@@ -209,7 +209,7 @@ func TestAttackOperatorsWriteWhileAnOrderMayLandAgain(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		settled(t, f, e, raw) // by the second order
-		if c := storedConfig(t, raw); c.Unsure.IsZero() {
+		if c := storedConfig(t, raw); c.RepeatUntil.IsZero() {
 			t.Fatal("the first order is forgotten")
 		}
 		time.Sleep(time.Hour)

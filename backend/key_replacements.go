@@ -117,3 +117,27 @@ func (u *users) isCacheable(userID int32, g generation, now time.Time) bool {
 	}
 	return g == of.generation && g.isStable() && !now.Before(of.uncachedUntil)
 }
+
+// forgetReplacement deletes the note of a replacement whose outcome is known. The note
+// of an unconfirmed one stays for the next process.
+func (c *connections) forgetReplacement(ctx context.Context, userID int32) {
+	if err := c.store.deleteReplacement(ctx, userID); err != nil {
+		c.Logger.Warn("the note of a replacement could not be deleted", "user_id", userID, "error", err)
+	}
+}
+
+// recallReplacements reads the replacements that an earlier process left unconfirmed.
+func (c *connections) recallReplacements(ctx context.Context) error {
+	replacements, err := c.store.replacements(ctx)
+	if err != nil {
+		return err
+	}
+	for userID, at := range replacements {
+		until := at.Add(uncachedTime)
+		c.users.setUncached(userID, until)
+		if until.Before(c.Clock.Now()) {
+			c.forgetReplacement(context.WithoutCancel(ctx), userID)
+		}
+	}
+	return nil
+}

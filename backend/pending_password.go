@@ -145,8 +145,8 @@ func keepPending(old, c Config, patch ConfigPatch, now time.Time) (Config, error
 // withReplaced returns c, which replaces old, with the old password kept if ECGrid may
 // still apply an earlier change to it.
 func (c Config) withReplaced(old Config, now time.Time) Config {
-	if old.APIKey == "" && now.Before(old.Unsure) {
-		c.Pending = append(slices.Clone(c.Pending), Pending{Password: old.Password, Login: old.login(), Since: now.UTC(), KeepUntil: old.Unsure})
+	if old.APIKey == "" && now.Before(old.RepeatUntil) {
+		c.Pending = append(slices.Clone(c.Pending), Pending{Password: old.Password, Login: old.login(), Since: now.UTC(), KeepUntil: old.RepeatUntil})
 	}
 	return c
 }

@@ -42,8 +42,7 @@ func (e *Engine) Tick(ctx context.Context) {
 // doDue runs all parts of a round. A failure or a panic of one part does not stop the
 // others.
 func (e *Engine) doDue(ctx context.Context) {
-	e.removeExpiredKeys()
-	for _, part := range []func(context.Context) error{e.rootRotator.rotateDue, e.roles.rotateAllDue, e.leases.tidyDue} {
+	for _, part := range []func(context.Context) error{e.rootRotator.rotateDue, e.roles.rotateAllDue, e.removeExpiredKeys, e.leases.tidyDue} {
 		if err := e.guarded(ctx, part); err != nil {
 			e.Logger.Warn("a part of the periodic work failed", "error", err)
 		}
@@ -55,8 +54,9 @@ func (e *Engine) guarded(ctx context.Context, part func(context.Context) error) 
 	return part(ctx)
 }
 
-func (c *connections) removeExpiredKeys() {
+func (c *connections) removeExpiredKeys(context.Context) error {
 	if current := c.current(); current != nil {
 		current.keys.removeExpired()
 	}
+	return nil
 }

@@ -79,6 +79,21 @@ func (r *rootRotator) rotate(ctx context.Context) (time.Time, error) {
 	return r.change(ctx, current, password)
 }
 
+// newPassword generates a password that ECGrid accepts, by the policy if there is one.
+func (r *rootRotator) newPassword(ctx context.Context, policy string) (string, error) {
+	if policy == "" {
+		return generatePassword(r.Random)
+	}
+	password, err := r.PasswordFromPolicy(ctx, policy)
+	if err != nil {
+		return "", Invalid("password_policy %q generates no password: check that the policy exists", policy)
+	}
+	if !isAccepted(password) {
+		return "", Invalid("password_policy %q generates passwords that ECGrid refuses: it must require 8 or more printable characters with a lower-case letter, an upper-case letter, a digit and another one", policy)
+	}
+	return password, nil
+}
+
 // mustResolve resolves an earlier change for a request, which succeeds if the password
 // was rotated.
 func (r *rootRotator) mustResolve(ctx context.Context) (time.Time, error) {
@@ -186,10 +201,10 @@ func (r *rootRotator) loginAgain(ctx context.Context, current *connection) (pass
 }
 
 // confirm makes a password the config's own: it worked, or ECGrid confirmed the change.
-// Until unsure, ECGrid may still apply an older change.
-func (r *rootRotator) confirm(ctx context.Context, c Config, password string, unsure time.Time) (time.Time, error) {
+// RepeatUntil is that of the config.
+func (r *rootRotator) confirm(ctx context.Context, c Config, password string, repeatUntil time.Time) (time.Time, error) {
 	ctx = context.WithoutCancel(ctx)
-	changed, err := r.confirmed(ctx, c, password, unsure)
+	changed, err := r.confirmed(ctx, c, password, repeatUntil)
 	if err != nil {
 		return time.Time{}, unconfirmed(err)
 	}
@@ -215,7 +230,7 @@ func (r *rootRotator) confirm(ctx context.Context, c Config, password string, un
 }
 
 // confirmed returns c with the new password.
-func (r *rootRotator) confirmed(ctx context.Context, c Config, password string, unsure time.Time) (Config, error) {
+func (r *rootRotator) confirmed(ctx context.Context, c Config, password string, repeatUntil time.Time) (Config, error) {
 	old, err := r.store.fingerprint(ctx, c.Password)
 	if err != nil {
 		return c, err
@@ -230,7 +245,7 @@ func (r *rootRotator) confirmed(ctx context.Context, c Config, password string, 
 	was := c
 	c.Password = password
 	c = c.withoutPending(password).withPendingKept(now).withReplaced(was, now)
-	c.Unsure = unsure
+	c.RepeatUntil = repeatUntil
 	c.Root = c.Root.succeeded(c.rootSchedule(), now, r.fraction())
 	return c, nil
 }

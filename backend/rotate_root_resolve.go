@@ -46,7 +46,7 @@ func (r *rootRotator) resolve(ctx context.Context) (time.Time, error) {
 	case c.APIKey != "": // there is no Login that could tell
 		return time.Time{}, r.storeConfig(ctx, c.withoutExpired(r.Clock.Now()))
 	}
-	current, err := r.connection(ctx)
+	current, err := r.currentOrStored(ctx)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -70,7 +70,7 @@ func (r *rootRotator) tryOldThenNew(ctx context.Context, current *connection, pe
 		r.setCurrent(nil)
 	}
 	if err != nil {
-		return time.Time{}, r.unresolved(ctx, pending, err)
+		return time.Time{}, r.recordUnresolved(ctx, pending, err)
 	}
 	if works != current.config.Password {
 		return r.confirmLate(ctx, current.config, works)
@@ -83,7 +83,7 @@ func (r *rootRotator) tryOldThenNew(ctx context.Context, current *connection, pe
 		return r.refused(ctx, current, pending.Password, err)
 	}
 	// A refusal proves nothing: ECGrid may still apply the first call.
-	return time.Time{}, r.unresolved(ctx, pending, err)
+	return time.Time{}, r.recordUnresolved(ctx, pending, err)
 }
 
 // confirmLate is confirm for a change that was sent more than once: another copy of the
@@ -107,8 +107,8 @@ func (r *rootRotator) dropExpired(ctx context.Context, current *connection) erro
 	return err
 }
 
-// unresolved records that it is still unknown which password ECGrid has.
-func (r *rootRotator) unresolved(ctx context.Context, p Pending, failed error) error {
+// recordUnresolved records that it is still unknown which password ECGrid has.
+func (r *rootRotator) recordUnresolved(ctx context.Context, p Pending, failed error) error {
 	err := fmt.Errorf("%w: %w", ErrUnresolved, failed)
 	if errors.Is(failed, session.ErrClosed) || ctx.Err() != nil { // interrupted
 		return err

@@ -10,31 +10,30 @@ type RotationManager interface {
 }
 
 // reschedule returns c with its next rotate-root, if its schedule or login has changed.
-func (r *rootRotator) reschedule(old *Config, c Config) (changed bool, _ Config) {
+// ManagedRotation is false then, until handOver succeeds.
+func (r *rootRotator) reschedule(old *Config, c Config) Config {
 	var before Schedule
 	if old != nil {
 		before = old.rootSchedule()
 	}
 	planned := c.rootSchedule().IsZero() || !c.Root.Next.IsZero()
 	if c.rootSchedule() == before && planned {
-		return false, c
-	}
-	c.ManagedRotation = false // until the rotation manager accepts the schedule
-	c.Root = c.Root.reschedule(c.rootSchedule(), r.Clock.Now(), r.fraction())
-	return true, c
-}
-
-// handOver offers the schedule of a stored config to the rotation manager. If that
-// cannot be recorded, both of them rotate.
-func (r *rootRotator) handOver(ctx context.Context, c Config, manager RotationManager) Config {
-	if !manager.Keep(ctx, c.rootSchedule()) {
 		return c
 	}
-	c.ManagedRotation = true
-	if err := r.store.putConfig(context.WithoutCancel(ctx), c); err != nil {
-		r.Logger.Warn("rotate-root is scheduled twice, since the registration with Vault's rotation manager could not be stored", "error", err)
-	}
+	c.ManagedRotation = false
+	c.Root = c.Root.reschedule(c.rootSchedule(), r.Clock.Now(), r.fraction())
 	return c
+}
+
+// handOver offers the schedule of a stored config to the rotation manager, unless it has
+// it already. A write that is repeated after a crash or a failure completes the hand-over;
+// until then both may rotate.
+func (r *rootRotator) handOver(ctx context.Context, c Config, manager RotationManager) (Config, error) {
+	if c.ManagedRotation || !manager.Keep(ctx, c.rootSchedule()) {
+		return c, nil
+	}
+	c.ManagedRotation = true
+	return c, r.storeConfig(ctx, c)
 }
 
 // rotateDue rotates if it is due, and resumes what is unresolved.
@@ -58,7 +57,7 @@ func (r *rootRotator) rotateDue(ctx context.Context) error {
 		return nil
 	}
 	return r.lock.withConfig(ctx, func(locked *Config) error {
-		if locked == nil || locked.Root != c.Root || locked.login() != c.login() {
+		if locked == nil || locked.Root != c.Root || locked.login() != c.login() || locked.ManagedRotation {
 			return nil // another request has rotated or changed it
 		}
 		_, err := r.rotateLocked(ctx)
@@ -69,7 +68,7 @@ func (r *rootRotator) rotateDue(ctx context.Context) error {
 // skipMissed schedules the next rotation after one that missed its window.
 func (r *rootRotator) skipMissed(ctx context.Context) error {
 	return r.lock.withConfig(ctx, func(c *Config) error {
-		if c == nil {
+		if c == nil || !c.Root.isMissed(c.rootSchedule(), r.Clock.Now()) {
 			return nil
 		}
 		r.Logger.Warn("rotate-root missed its window", "was_due", c.Root.Next)

@@ -190,3 +190,89 @@ func TestScheduledRotateRootBacksOff(t *testing.T) {
 		})
 	}
 }
+
+// brokenManager is a rotation manager that may fail before it takes a job, or be slow.
+type brokenManager struct {
+	job   Schedule
+	crash bool
+	slow  time.Duration
+}
+
+func (m *brokenManager) Keep(_ context.Context, s Schedule) bool {
+	if m.crash {
+		panic("the process is killed here")
+	}
+	time.Sleep(m.slow)
+	m.job = s
+	return !s.IsZero()
+}
+
+// A write that is repeated after a crash, or after a storage failure, completes the
+// hand-over to the rotation manager.
+func TestRepeatedWriteCompletesHandOver(t *testing.T) {
+	t.Parallel()
+	daily := ConfigPatch{Schedule: SchedulePatch{Period: ptr(24 * time.Hour)}}
+	for name, tt := range map[string]struct {
+		patch ConfigPatch
+		want  time.Duration // period of the job
+	}{
+		"disable": {ConfigPatch{DisableAutomatedRotation: ptr(true)}, 0},
+		"change":  {ConfigPatch{Schedule: SchedulePatch{Period: ptr(48 * time.Hour)}}, 48 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				e, storage := configured(t, f)
+				m := &brokenManager{}
+				write := func(patch ConfigPatch) (err error) {
+					defer func() { _ = recover() }()
+					return e.WriteConfig(t.Context(), patch, m)
+				}
+				if err := write(daily); err != nil || !storedConfig(t, storage).ManagedRotation {
+					t.Fatalf("not handed over: %v", err)
+				}
+				m.crash = true
+				_ = write(tt.patch)
+				e.Close()
+				m.crash = false
+				e = testEngine(f, storage)
+				defer e.Close()
+				if err := write(tt.patch); err != nil {
+					t.Fatal(err)
+				}
+				if managed := storedConfig(t, storage).ManagedRotation; m.job.Period != tt.want || managed != (tt.want > 0) {
+					t.Errorf("job %v, managed %v", m.job, managed)
+				}
+			})
+		})
+	}
+}
+
+// A tick during the hand-over does not rotate in place of the rotation manager.
+func TestTickDuringHandOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		e, _ := configured(t, f)
+		defer e.Close()
+		m := &brokenManager{}
+		every := func(d time.Duration) {
+			if err := e.WriteConfig(t.Context(), ConfigPatch{Schedule: SchedulePatch{Period: &d}}, m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		every(30 * 24 * time.Hour)
+		if _, err := e.RotateRoot(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * 24 * time.Hour)
+		m.slow = 2 * time.Second
+		time.AfterFunc(time.Second, func() { e.Tick(context.Background()) })
+		every(7 * 24 * time.Hour) // overdue at once
+		time.Sleep(30 * time.Second)
+		if f.changed() != 1 {
+			t.Errorf("%d changes, want that of the request", f.changed())
+		}
+	})
+}

@@ -18,7 +18,7 @@ var verdicts = map[error]Verdict{
 	ecgrid.ErrAccessDenied:   {MaybeDead: true, Refusal: true},
 	ecgrid.ErrNotFound:       {MaybeDead: true, Refusal: true},
 	ecgrid.ErrFault:          {MaybeDead: true, Refusal: true},
-	ecgrid.ErrServerFault:    {MaybeDead: true, Inconclusive: true},
+	ecgrid.ErrServerFault:    {MaybeDead: true, Inconclusive: true, Faulted: true},
 	ecgrid.ErrEmptyResult:    {Inconclusive: true},
 }
 

@@ -191,12 +191,12 @@ func (s *Session) callLogin(ctx context.Context, password string) (id string, er
 // loginFailed records a failed Login and returns the error of the request.
 func (s *Session) loginFailed(e *entry, err error) error {
 	outcome := Lost
-	switch {
+	switch verdict := s.Classify(err); {
 	case !ecgrid.MayBeSent(err):
 		outcome = unsent
-	case s.Classify(err).Refusal:
+	case verdict.Refusal:
 		outcome = Refused
-	case errors.Is(err, ecgrid.ErrServerFault):
+	case verdict.Faulted:
 		outcome = Faulted
 	}
 	s.Ledger.loginFailed(e, outcome)

@@ -38,7 +38,7 @@ type Attempt struct {
 	Credential string    `json:"credential"` // Candidate.Mark
 	At         time.Time `json:"at"`         // the latest time at which it can have failed
 	Outcome    Outcome   `json:"outcome,omitempty"`
-	FromWrite  bool      `json:"brought,omitempty"` // it verified a config write
+	FromWrite  bool      `json:"brought,omitempty"` // it verified a config write; the JSON names are those of stored entries
 	// ClearedBy is the Mark of a credential that worked later. The attempt does not
 	// count against that credential until a Login with it fails.
 	ClearedBy string `json:"over,omitempty"`

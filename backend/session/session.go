@@ -61,6 +61,7 @@ type Verdict struct {
 	MaybeDead    bool // WhoAmI has to tell whether it is
 	Refusal      bool // ECGrid blames the credential or the SessionID
 	Inconclusive bool // ECGrid answered without blaming the caller
+	Faulted      bool // ECGrid says that it failed itself
 }
 
 // Candidate is a password that the login may have. Mark is a fingerprint of it.

@@ -139,7 +139,7 @@ func (w *watchedConn) repeatsKey(key string, userID int32) bool {
 	defer w.mu.Unlock()
 	previous := w.lastKey
 	w.lastKey = received
-	return previous.hash == received.hash && previous.userID != userID && previous != receivedKey{}
+	return key != "" && previous.hash == received.hash && previous.userID != userID && previous != receivedKey{}
 }
 
 // silentSoFar is the failure of an exchange that still runs.
