@@ -2,101 +2,121 @@ package backend
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// What is written while the calendar is filled says more than what was read before;
-// what cannot be read holds nothing else up, and is looked at again.
-func TestCalendarFill(t *testing.T) {
+// load reads each item once. An item that was written meanwhile keeps what was written.
+// An item that cannot be read does not stop the others, and is read again.
+func TestCalendarLoad(t *testing.T) {
 	t.Parallel()
 	c := newCalendar()
 	now := clock(12, 0, 0)
-	list := func(context.Context) ([]string, error) { return []string{"bad", "gone", "later", "now"}, nil }
-	broken := true
+	list := func(context.Context) ([]string, error) {
+		return []string{"deleted", "now", "postponed", "unreadable"}, nil
+	}
+	failed := errAny
 	read := func(_ context.Context, name string) (time.Time, error) {
 		switch name {
-		case "bad":
-			if broken {
-				return time.Time{}, errAny
-			}
-			return now, nil
-		case "gone": // deleted between its reading and its entry
-			c.set("gone", time.Time{})
-			return now, nil
-		case "later": // put off in the same way
-			c.set("later", now.Add(time.Hour))
-			return now, nil
+		case "unreadable":
+			return now, failed
+		case "deleted": // after it was read
+			c.set(name, time.Time{})
+		case "postponed": // after it was read
+			c.set(name, now.Add(time.Hour))
 		}
 		return now, nil
 	}
-	if err := c.load(t.Context(), list, read); !errors.Is(err, errAny) {
-		t.Errorf("got %v", err)
+	wantDue := func(when string, want ...string) {
+		t.Helper()
+		if due := c.due(now); !slices.Equal(due, want) {
+			t.Errorf("%s: %v are due, want %v", when, due, want)
+		}
 	}
-	if due := c.due(now); !slices.Equal(due, []string{"now"}) {
-		t.Errorf("due: %v", due)
-	}
-	broken = false
-	if err := c.load(t.Context(), list, read); err != nil {
-		t.Error(err)
-	}
-	if due := c.due(now); !slices.Equal(due, []string{"bad", "now"}) {
-		t.Errorf("due later: %v", due)
-	}
+	wantErr(t, c.load(t.Context(), list, read), errAny)
+	wantDue("after a load that failed for one", "now")
+	failed = nil
+	check(t, c.load(t.Context(), list, read))
+	wantDue("after the next load", "now", "unreadable")
 	c.reload("now")
-	if due := c.due(now); !slices.Equal(due, []string{"bad"}) {
-		t.Errorf("due after another node wrote it: %v", due)
-	}
-	ended, end := context.WithCancel(t.Context())
-	end()
-	if err := c.load(ended, list, read); !errors.Is(err, context.Canceled) {
-		t.Errorf("without time: %v", err)
-	}
+	wantDue("after another node wrote it", "unreadable")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	wantErr(t, c.load(ctx, list, read), context.Canceled)
 }
 
-// One record that cannot be decoded keeps no other role from its rotation.
-func TestUnreadableRoleHoldsUpNothing(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		f := newFake()
-		first, storage := configured(t, f)
-		writeRole(t, first, storage, "z", RolePatch{UserID: ptr(int32(5001)), Schedule: SchedulePatch{Period: ptr(time.Hour)}})
-		if err := storage.Put(t.Context(), &logical.StorageEntry{Key: rolePrefix + "bad", Value: []byte("{")}); err != nil {
-			t.Fatal(err)
-		}
-		e := testEngine(f, storage)
-		ticks(t, e, storage, 80*time.Minute)
-		if f.changed() != 1 {
-			t.Errorf("%d changes", f.changed())
-		}
-		e.Close()
-	})
-}
-
-// What the calendar is told while it is filled is newer than what filling finds.
-func TestAttackCalendarIsNotOverwritten(t *testing.T) {
+// A write during load is not overwritten by what load has read.
+func TestCalendarWriteDuringLoad(t *testing.T) {
 	t.Parallel()
 	at := time.Now().Add(time.Hour)
 	for i := range 200_000 {
 		c := newCalendar()
-		var told sync.WaitGroup
+		var written sync.WaitGroup
 		list := func(context.Context) ([]string, error) { return []string{"a"}, nil }
 		read := func(context.Context, string) (time.Time, error) {
-			told.Go(func() { c.set("a", at) })
+			written.Go(func() { c.set("a", at) })
 			return time.Time{}, nil
 		}
-		if err := c.load(t.Context(), list, read); err != nil {
-			t.Fatal(err)
-		}
-		told.Wait()
+		check(t, c.load(t.Context(), list, read))
+		written.Wait()
 		if len(c.at) == 0 && len(c.unread) == 0 {
-			t.Fatalf("try %d: a role that was just given a schedule is never looked at", i)
+			t.Fatalf("try %d: a role that was just given a schedule is never due", i)
 		}
 	}
+}
+
+// A role that cannot be decoded does not stop the rotation of the others.
+func TestUnreadableRoleStopsNoOther(t *testing.T) {
+	runVirtual(t, func(t *testing.T) {
+		f, e, storage := configured(t)
+		writeRole(t, e, "b", RolePatch{Schedule: SchedulePatch{Period: ptr(time.Hour)}})
+		e.Close()
+		for name, value := range map[string]string{"a": "no JSON", "z": "{"} {
+			check(t, storage.Put(t.Context(), &logical.StorageEntry{Key: rolePrefix + name, Value: []byte(value)}))
+		}
+		e = testEngine(t, f, storage)
+		tickFor(t, e, 80*time.Minute)
+		checkChanges(t, f, 1)
+		tickFor(t, e, 24*time.Hour-80*time.Minute)
+		if n := f.now().calls["GenerateAPIKey"]; n < 20 {
+			t.Errorf("%d rotations of role b in a day, want at least 20", n)
+		}
+	})
+}
+
+// With 5,000 roles and 5,000 counted leases an idle minute reads next to nothing from
+// storage. A role that becomes due is not missed.
+func TestIdleMinuteReadsNothing(t *testing.T) {
+	runVirtual(t, func(t *testing.T) {
+		f, e, storage := withCountedRoles(t)
+		for i := range 5000 {
+			writeRole(t, e, fmt.Sprintf("r%d", i), RolePatch{UserID: ptr(int32(5002))})
+		}
+		for range 5000 {
+			issueCreds(t, e, "a")
+		}
+		e.Close()
+		reads := 0
+		e, _ = startProcess(t, f, storage, func(s step) error {
+			if !s.done && (s.op == "Get" || s.op == "List") {
+				reads++
+			}
+			return nil
+		})
+		e.Tick(t.Context()) // the first round of a process reads everything
+		reads = 0
+		tickFor(t, e, 10*time.Minute)
+		if reads > 10*3 {
+			t.Errorf("%d reads from storage in 10 idle minutes, want at most 30", reads)
+		}
+		writeRole(t, e, "r7", RolePatch{Schedule: SchedulePatch{Period: ptr(time.Hour)}})
+		e.Invalidate(rolePrefix + "r8") // another node has written it
+		tickFor(t, e, 80*time.Minute)
+		checkChanges(t, f, 1)
+	})
 }

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"testing"
@@ -20,7 +21,7 @@ func TestParseUserID(t *testing.T) {
 	} {
 		got, err := ParseUserID(s)
 		if got != want || (err == nil) != (want != 0) || err != nil && !errors.Is(err, ErrInvalid) {
-			t.Errorf("%q: %d, %v", s, got, err)
+			t.Errorf("%q: got user %d and error %v, want user %d", s, got, err, want)
 		}
 	}
 }
@@ -31,66 +32,52 @@ func FuzzParseUserID(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		if id, err := ParseUserID(s); err == nil && strconv.Itoa(int(id)) != s {
-			t.Errorf("%q was taken for user %d", s, id)
+			t.Errorf("%q was accepted as user %d", s, id)
 		}
 	})
 }
 
+// Reads of one user that overlap share a call. A later read makes a call of its own.
 func TestOverlappingReadsShareACall(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		f := newFake()
-		e, _ := configured(t, f)
-		atOnce(200, func(i int) {
+	runVirtual(t, func(t *testing.T) {
+		f, e, _ := configured(t)
+		concurrently(200, func(i int) {
 			userID := int32(5001 + i%2)
-			issued, err := e.IssueKey(t.Context(), userID, 0)
-			if err != nil || issued.APIKey != f.keys[userID] {
-				t.Errorf("user %d: wrong key or %v", userID, err)
+			if key := readKey(t, e, userID); key != f.now().keys[userID] {
+				t.Errorf("user %d: got key %q", userID, key)
 			}
 		})
-		if f.count("Login") != 1 || f.count("UserGetAPIKey") != 2 {
-			t.Errorf("%d logins, %d calls for 200 reads of 2 users", f.count("Login"), f.count("UserGetAPIKey"))
+		if calls := f.now().calls; calls["Login"] != 1 || calls["UserGetAPIKey"] != 2 {
+			t.Errorf("%d logins and %d calls for 200 reads of 2 users, want 1 and 2", calls["Login"], calls["UserGetAPIKey"])
 		}
-		if _, err := e.IssueKey(t.Context(), 5001, 0); err != nil {
-			t.Fatal(err)
-		}
-		if f.count("UserGetAPIKey") != 3 {
-			t.Error("a later read was not asked of ECGrid")
-		}
-		e.Close()
+		readKey(t, e, 5001)
+		checkCalls(t, f, "UserGetAPIKey", 3)
 	})
 }
 
+// A key is served from memory for key_cache_ttl. A config write empties the cache.
 func TestKeyCache(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		f := newFake()
-		e, _ := configured(t, f, func(c *Config) { c.KeyCacheTTL = time.Minute })
+	runVirtual(t, func(t *testing.T) {
+		f, e, _ := configured(t, func(c *Config) { c.KeyCacheTTL = time.Minute })
 		read := func(want string) {
 			t.Helper()
-			issued, err := e.IssueKey(t.Context(), 5001, 0)
-			if err != nil || issued.APIKey != want {
-				t.Errorf("another key than expected, or %v", err)
+			if key := readKey(t, e, 5001); key != want {
+				t.Errorf("got key %q, want %q", key, want)
 			}
 		}
 		read("key-5001")
-		f.setKey(5001, "new")
+		f.set(func() { f.keys[5001] = "new" })
 		read("key-5001")
-		if f.count("UserGetAPIKey") != 1 {
-			t.Error("the cache was not used")
-		}
+		checkCalls(t, f, "UserGetAPIKey", 1)
 		time.Sleep(time.Minute)
 		read("new")
-		f.setKey(5001, "newer")
-		if err := e.WriteConfig(t.Context(), ConfigPatch{TTL: ptr(time.Hour)}, noManager{}); err != nil {
-			t.Fatal(err)
-		}
+		f.set(func() { f.keys[5001] = "newer" })
+		writeConfig(t, e, ConfigPatch{TTL: ptr(time.Hour)})
 		read("newer")
-		e.Close()
 	})
 }
 
-func TestReadRefusals(t *testing.T) {
+func TestReadErrors(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		userID int32
@@ -104,53 +91,62 @@ func TestReadRefusals(t *testing.T) {
 		{5001, ecgrid.ErrBadAnswer, ecgrid.ErrBadAnswer},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			f := newFake()
-			f.setKey(6000, "")
+			f, e, _ := configured(t)
+			f.set(func() { f.keys[6000] = "" })
 			f.failWith("UserGetAPIKey", tt.fail)
-			e, _ := configured(t, f)
 			if _, err := e.IssueKey(t.Context(), tt.userID, 0); !errors.Is(err, tt.want) {
-				t.Errorf("user %d: got %v, want %v", tt.userID, err, tt.want)
+				t.Errorf("user %d: got error %v, want %v", tt.userID, err, tt.want)
 			}
 			f.failWith("UserGetAPIKey", nil)
-			if _, err := e.IssueKey(t.Context(), 5002, 0); err != nil {
-				t.Errorf("the next read: %v", err)
-			}
-			e.Close()
+			readKey(t, e, 5002)
 		})
 	}
 }
 
-// An empty SessionID is no user without a key.
+// A Login without a SessionID is not mistaken for a user without a key.
 func TestEmptySessionID(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		f := newFake()
+	runVirtual(t, func(t *testing.T) {
+		f, e, _ := configured(t)
 		f.failWith("Login", ecgrid.ErrEmptyResult)
-		e, _ := configured(t, f)
 		if _, err := e.IssueKey(t.Context(), 5001, 0); !errors.Is(err, ecgrid.ErrEmptyResult) || errors.Is(err, ErrNoKey) {
-			t.Errorf("got %v", err)
+			t.Errorf("got error %v, want only %v", err, ecgrid.ErrEmptyResult)
 		}
-		e.Close()
 	})
 }
 
-func TestListUsers(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		f := newFake()
-		f.users = []ecgrid.User{{UserID: 20}, {UserID: 3}, {UserID: 20}, {UserID: 0}, {UserID: -4}, {UserID: 100}}
-		e, _ := configured(t, f)
-		users, err := e.ListUsers(t.Context())
-		if err != nil {
-			t.Fatal(err)
+// A call is canceled when all its reads have given up. The next read makes a new call.
+func TestHungCallIsCanceled(t *testing.T) {
+	runVirtual(t, func(t *testing.T) {
+		f, e, _ := configured(t)
+		readKey(t, e, 5002)
+		f.set(func() { f.latency = time.Hour })
+		concurrently(10, func(int) {
+			ctx, hangUp := context.WithTimeout(t.Context(), time.Second)
+			defer hangUp()
+			wantErr(t, errOf(e.IssueKey(ctx, 5001, 0)), context.DeadlineExceeded)
+		})
+		f.set(func() { f.latency = 10 * time.Millisecond })
+		checkWithin(t, time.Second, "the next read", func() error { return errOf(e.IssueKey(t.Context(), 5001, 0)) })
+		checkCalls(t, f, "UserGetAPIKey", 3) // one for user 5002, one for those that gave up, one after
+	})
+}
+
+// A read that joins a call late has its full time, even if that call times out.
+func TestLateReadHasItsOwnDeadline(t *testing.T) {
+	runVirtual(t, func(t *testing.T) {
+		f, e, _ := configured(t)
+		readKey(t, e, 5002)
+		deadline := stored().requestDeadline()
+		f.set(func() { f.latency = time.Hour })
+		early, late := make(chan error), make(chan error)
+		go func() { early <- errOf(e.IssueKey(t.Context(), 5001, 0)) }()
+		time.Sleep(deadline - time.Second)
+		go func() { late <- errOf(e.IssueKey(t.Context(), 5001, 0)) }()
+		time.Sleep(500 * time.Millisecond)
+		f.set(func() { f.latency = 10 * time.Millisecond })
+		if err := <-early; err == nil {
+			t.Error("the first read succeeded, but its call hangs")
 		}
-		var ids []int32
-		for _, u := range users {
-			ids = append(ids, u.UserID)
-		}
-		if len(ids) != 3 || ids[0] != 3 || ids[1] != 20 || ids[2] != 100 {
-			t.Errorf("got %v", ids)
-		}
-		e.Close()
+		check(t, <-late)
 	})
 }

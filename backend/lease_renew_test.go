@@ -2,38 +2,13 @@ package backend
 
 import (
 	"errors"
-	"net/http"
-	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"vault-plugin-ecgrid/backend/session"
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
-func TestTerms(t *testing.T) {
-	t.Parallel()
-	for name, tt := range map[string]struct {
-		config   Config
-		asked    time.Duration
-		ttl, max time.Duration
-		warned   bool
-	}{
-		"the mount's":         {},
-		"the config's":        {config: Config{TTL: 60, MaxTTL: 90}, ttl: 60, max: 90},
-		"the request's":       {config: Config{TTL: 60, MaxTTL: 90}, asked: 70, ttl: 70, max: 90},
-		"cut to the maximum":  {config: Config{TTL: 60, MaxTTL: 90}, asked: 100, ttl: 90, max: 90, warned: true},
-		"asked of the mount":  {asked: 100, ttl: 100},
-		"maximum without ttl": {config: Config{MaxTTL: 90}, max: 90},
-	} {
-		got := tt.config.terms(Role{}, tt.asked, time.Now(), 0)
-		if got.TTL != tt.ttl || got.MaxTTL != tt.max || (len(got.Warnings) > 0) != tt.warned {
-			t.Errorf("%s: %+v", name, got)
-		}
-	}
-}
-
+// Only a definite answer of ECGrid refuses a renewal. Without one there is a warning.
 func TestRenewLease(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -42,135 +17,96 @@ func TestRenewLease(t *testing.T) {
 		warned bool
 	}{
 		"same key":      {func(*fakeECGrid) {}, nil, false},
-		"key replaced":  {func(f *fakeECGrid) { f.setKey(5001, "new") }, ErrKeyReplaced, false},
-		"key gone":      {func(f *fakeECGrid) { f.setKey(5001, "") }, ErrNoKey, false},
+		"key replaced":  {func(f *fakeECGrid) { f.set(func() { f.keys[5001] = "new" }) }, ErrKeyReplaced, false},
+		"key gone":      {func(f *fakeECGrid) { f.set(func() { f.keys[5001] = "" }) }, ErrNoKey, false},
 		"user gone":     {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgrid.ErrNotFound) }, ecgrid.ErrNotFound, false},
 		"denied":        {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgrid.ErrAccessDenied) }, ecgrid.ErrAccessDenied, false},
 		"unreachable":   {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgrid.ErrUnreachable) }, nil, true},
 		"too slow":      {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgrid.ErrTimeout) }, nil, true},
-		"nonsense":      {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgrid.ErrBadAnswer) }, nil, true},
+		"bad answer":    {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgrid.ErrBadAnswer) }, nil, true},
 		"server fault":  {func(f *fakeECGrid) { f.failWith("UserGetAPIKey", ecgrid.ErrServerFault) }, nil, true},
-		"login refused": {func(f *fakeECGrid) { f.killSessions(); f.set(func() { f.password = "x" }) }, nil, true},
-		"denied, session in doubt": {func(f *fakeECGrid) {
+		"login refused": {func(f *fakeECGrid) { f.set(func() { clear(f.sessions); f.password = "x" }) }, nil, true},
+		"denied, session may be dead": {func(f *fakeECGrid) {
 			f.failWith("UserGetAPIKey", ecgrid.ErrAccessDenied)
 			f.failWith("WhoAmI", ecgrid.ErrTimeout)
 		}, nil, true},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				f := newFake()
-				e, _ := configured(t, f, func(c *Config) { c.TTL, c.MaxTTL = time.Hour, 2*time.Hour })
-				issued, err := e.IssueKey(t.Context(), 5001, 30*time.Minute)
-				if err != nil {
-					t.Fatal(err)
-				}
-				tt.change(f)
-				terms, err := e.RenewLease(t.Context(), issued.Lease, Renewal{Issued: time.Now(), Was: issued.Terms})
-				if !errors.Is(err, tt.want) {
-					t.Errorf("got %v, want %v", err, tt.want)
-				}
-				if (len(terms.Warnings) > 0) != tt.warned {
-					t.Errorf("warnings %v", terms.Warnings)
-				}
-				if tt.want == nil && (terms.TTL != 30*time.Minute || terms.MaxTTL != 2*time.Hour) {
-					t.Errorf("renewed for %s of %s", terms.TTL, terms.MaxTTL)
-				}
-				if err := e.RevokeLease(t.Context(), issued.Lease); err != nil {
-					t.Errorf("revoke: %v", err)
-				}
-				f.failWith("Login", nil)
-				e.Close()
-			})
+		runCase(t, name, func(t *testing.T) {
+			f, e, _ := configured(t, func(c *Config) { c.TTL, c.MaxTTL = time.Hour, 2*time.Hour })
+			issued, err := e.IssueKey(t.Context(), 5001, 30*time.Minute)
+			check(t, err)
+			tt.change(f)
+			terms, err := e.RenewLease(t.Context(), issued.Lease, Renewal{Issued: time.Now(), Was: issued.Terms})
+			wantErr(t, err, tt.want)
+			if (len(terms.Warnings) > 0) != tt.warned {
+				t.Errorf("got warnings %v, want any: %t", terms.Warnings, tt.warned)
+			}
+			if tt.want == nil && (terms.TTL != 30*time.Minute || terms.MaxTTL != 2*time.Hour) {
+				t.Errorf("renewed for %s of %s, want 30m of 2h", terms.TTL, terms.MaxTTL)
+			}
+			revokeLeases(t, e, issued)
 		})
 	}
 }
 
+// Without a config a lease keeps its terms.
 func TestRenewWithoutConfig(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		f := newFake()
-		e, _ := configured(t, f)
+	runVirtual(t, func(t *testing.T) {
+		_, e, _ := configured(t)
 		issued, err := e.IssueKey(t.Context(), 5001, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := e.DeleteConfig(t.Context(), noManager{}); err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
+		check(t, e.DeleteConfig(t.Context(), noManager{}))
 		was := Terms{TTL: 30 * time.Second, MaxTTL: 5 * time.Minute}
 		terms, err := e.RenewLease(t.Context(), issued.Lease, Renewal{Issued: time.Now(), Was: was})
 		if err != nil || len(terms.Warnings) == 0 || terms.TTL != was.TTL || terms.MaxTTL != was.MaxTTL {
-			t.Errorf("renewed for %s of %s, %v", terms.TTL, terms.MaxTTL, err)
+			t.Errorf("got %+v and error %v, want the terms %+v and a warning", terms, err, was)
 		}
-		if err := e.RevokeLease(t.Context(), issued.Lease); err != nil {
-			t.Errorf("revoke: %v", err)
-		}
+		revokeLeases(t, e, issued)
 	})
 }
 
-// The lease tells keys apart, survives a restart, and does not hold the key.
-func TestFingerprint(t *testing.T) {
+// A lease of a role is renewed if the role still has its user and the user its key. It can
+// always be revoked.
+func TestRenewLeaseOfRole(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		f := newFake()
-		e, storage := configured(t, f)
-		first, err := e.IssueKey(t.Context(), 5001, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		e.Close()
-		second, err := testEngine(f, storage).IssueKey(t.Context(), 5001, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if first.Lease.Fingerprint != second.Lease.Fingerprint || first.Lease.ID == second.Lease.ID {
-			t.Error("the same key has two fingerprints, or two leases one ID")
-		}
-		if strings.Contains(first.Lease.Fingerprint, first.APIKey) {
-			t.Error("the fingerprint shows the key")
-		}
-		other, _ := configured(t, f)
-		third, err := other.IssueKey(t.Context(), 5001, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if third.Lease.Fingerprint == first.Lease.Fingerprint {
-			t.Error("two mounts give one key the same fingerprint")
-		}
-		other.Close()
-		time.Sleep(2 * time.Minute)
-	})
-}
-
-// Every sentinel has a status and says more than its name.
-func TestDescribe(t *testing.T) {
-	t.Parallel()
-	for err, want := range map[error]int{
-		Invalid("x"):             http.StatusBadRequest,
-		ErrNotConfigured:         http.StatusBadRequest,
-		session.ErrRefused:       http.StatusBadRequest,
-		session.ErrPaused:        http.StatusServiceUnavailable,
-		ErrKeyReplaced:           http.StatusBadRequest,
-		ErrNoKey:                 http.StatusNotFound,
-		ErrClosed:                http.StatusServiceUnavailable,
-		ecgrid.ErrAccessDenied:   http.StatusForbidden,
-		ecgrid.ErrAuthentication: http.StatusForbidden,
-		ecgrid.ErrNotFound:       http.StatusNotFound,
-		ecgrid.ErrTimeout:        http.StatusGatewayTimeout,
-		ecgrid.ErrUnreachable:    http.StatusServiceUnavailable,
-		ecgrid.ErrBadAnswer:      http.StatusBadGateway,
-		ecgrid.ErrServerFault:    http.StatusBadGateway,
-		ecgrid.ErrFault:          http.StatusBadGateway,
-		ecgrid.ErrEmptyResult:    http.StatusBadGateway,
-		ecgrid.ErrSessionExpired: http.StatusBadGateway,
+	for name, tt := range map[string]struct {
+		change func(t *testing.T, e *Engine)
+		want   error
+		ttl    time.Duration
+	}{
+		"unchanged": {func(*testing.T, *Engine) {}, nil, time.Hour},
+		"deleted":   {func(t *testing.T, e *Engine) { _ = e.DeleteRole(t.Context(), "a") }, ErrRoleNotFound, 0},
+		"another user": {func(t *testing.T, e *Engine) {
+			writeRole(t, e, "a", RolePatch{UserID: ptr(int32(5002))})
+		}, ErrKeyReplaced, 0},
+		"another ttl": {func(t *testing.T, e *Engine) {
+			writeRole(t, e, "a", RolePatch{TTL: ptr(time.Minute)})
+		}, nil, time.Minute},
+		"a schedule": {func(t *testing.T, e *Engine) {
+			writeRole(t, e, "a", RolePatch{Schedule: SchedulePatch{Period: ptr(10 * time.Minute)}})
+		}, nil, 10 * time.Minute},
+		"rotate-role": {func(t *testing.T, e *Engine) { _, _ = e.RotateRole(t.Context(), "a") }, ErrKeyReplaced, 0},
+		"rotate-key":  {func(t *testing.T, e *Engine) { _, _ = e.RotateKey(t.Context(), 5001) }, ErrKeyReplaced, 0},
 	} {
-		wrapped := opError("UserGetAPIKey", err)
-		if status, message, ok := Describe(wrapped); status != want || !ok || message == "" {
-			t.Errorf("%v: %d %v", err, status, ok)
+		for _, counted := range []bool{false, true} {
+			runCase(t, name, func(t *testing.T) {
+				f, e, _ := configured(t)
+				writeRole(t, e, "a", RolePatch{TTL: ptr(time.Hour), RotateOnRevoke: &counted})
+				issued := issueCreds(t, e, "a")
+				if issued.Lease.Role != "a" || issued.Lease.Counted != counted {
+					t.Errorf("got lease %+v, want one of role a, counted: %t", issued.Lease, counted)
+				}
+				at := time.Now()
+				tt.change(t, e)
+				terms, err := e.RenewLease(t.Context(), issued.Lease, Renewal{Issued: at, Was: issued.Terms})
+				if !errors.Is(err, tt.want) || terms.TTL != tt.ttl {
+					t.Errorf("got error %v and TTL %s, want %v and %s", err, terms.TTL, tt.want, tt.ttl)
+				}
+				revokeLeases(t, e, issued)
+				if counted && f.now().keys[5001] == issued.APIKey {
+					t.Error("the key is valid after its last lease")
+				}
+			})
 		}
-	}
-	if _, _, ok := Describe(errAny); ok {
-		t.Error("an unknown failure was given a meaning")
 	}
 }

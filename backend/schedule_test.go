@@ -8,6 +8,7 @@ import (
 	"time"
 )
 
+// Omitted fields stay. A schedule has a period or a cron expression in UTC.
 func TestSchedulePatch(t *testing.T) {
 	t.Parallel()
 	const nightly = "0 3 * * *"
@@ -18,7 +19,7 @@ func TestSchedulePatch(t *testing.T) {
 		want  *Schedule // nil: refused
 	}{
 		"nothing":                      {Schedule{}, SchedulePatch{}, &Schedule{}},
-		"what is omitted stays":        {Schedule{Cron: nightly, Window: time.Hour}, SchedulePatch{}, &Schedule{Cron: nightly, Window: time.Hour}},
+		"omitted fields":               {Schedule{Cron: nightly, Window: time.Hour}, SchedulePatch{}, &Schedule{Cron: nightly, Window: time.Hour}},
 		"a period":                     {Schedule{}, SchedulePatch{Period: hour}, &Schedule{Period: time.Hour}},
 		"the shortest period":          {Schedule{}, SchedulePatch{Period: ptr(time.Minute)}, &Schedule{Period: time.Minute}},
 		"a period too short":           {Schedule{}, SchedulePatch{Period: ptr(time.Minute - 1)}, nil},
@@ -34,7 +35,7 @@ func TestSchedulePatch(t *testing.T) {
 		"a window alone":               {Schedule{}, SchedulePatch{Window: hour}, nil},
 		"a window beside a period":     {Schedule{Period: time.Hour}, SchedulePatch{Window: hour}, nil},
 		"a window too short":           {Schedule{}, SchedulePatch{Cron: ptr(nightly), Window: ptr(time.Hour - time.Second)}, nil},
-		"a window left alone":          {Schedule{Cron: nightly, Window: time.Hour}, SchedulePatch{Cron: ptr("")}, nil},
+		"a window without a schedule":  {Schedule{Cron: nightly, Window: time.Hour}, SchedulePatch{Cron: ptr("")}, nil},
 		"a window cleared":             {Schedule{Cron: nightly, Window: time.Hour}, SchedulePatch{Window: none}, &Schedule{Cron: nightly}},
 		"all cleared":                  {Schedule{Cron: nightly, Window: time.Hour}, SchedulePatch{Cron: ptr(""), Window: none}, &Schedule{}},
 		"a time zone alone":            {Schedule{}, SchedulePatch{Cron: ptr("TZ=UTC")}, nil},
@@ -42,54 +43,54 @@ func TestSchedulePatch(t *testing.T) {
 		"a cron time zone alone":       {Schedule{}, SchedulePatch{Cron: ptr("CRON_TZ=UTC")}, nil},
 		"a time zone":                  {Schedule{}, SchedulePatch{Cron: ptr("TZ=UTC 0 3 * * *")}, nil},
 		"a cron time zone":             {Schedule{}, SchedulePatch{Cron: ptr("CRON_TZ=Asia/Tokyo 0 3 * * *")}, nil},
-		"a time zone, spelt otherwise": {Schedule{}, SchedulePatch{Cron: ptr(" tz=UTC 0 3 * * *")}, nil},
+		"a time zone in lower case":    {Schedule{}, SchedulePatch{Cron: ptr(" tz=UTC 0 3 * * *")}, nil},
 		"no cron expression":           {Schedule{}, SchedulePatch{Cron: ptr("soon")}, nil},
 		"six fields":                   {Schedule{}, SchedulePatch{Cron: ptr("0 0 3 * * *")}, nil},
 		"out of range":                 {Schedule{}, SchedulePatch{Cron: ptr("60 3 * * *")}, nil},
 		"a descriptor":                 {Schedule{}, SchedulePatch{Cron: ptr("@daily")}, nil},
-		"a day that there never is":    {Schedule{}, SchedulePatch{Cron: ptr("0 0 30 2 *")}, &Schedule{Cron: "0 0 30 2 *"}},
+		"a date that does not exist":   {Schedule{}, SchedulePatch{Cron: ptr("0 0 30 2 *")}, &Schedule{Cron: "0 0 30 2 *"}},
 		"a schedule that is too short": {Schedule{}, SchedulePatch{Cron: ptr("0")}, nil},
 	} {
 		got, err := tt.patch.apply(tt.old)
 		if tt.want == nil {
 			if !errors.Is(err, ErrInvalid) {
-				t.Errorf("%s: not refused: %v", name, err)
+				t.Errorf("%s: got error %v, want ErrInvalid", name, err)
 			}
 			continue
 		}
 		if err != nil || got != *tt.want {
-			t.Errorf("%s: %+v, %v", name, got, err)
+			t.Errorf("%s: got %+v and error %v, want %+v", name, got, err, *tt.want)
 		}
 	}
 }
 
-// clock is a time of day of 1 January 2000 in UTC.
+// clock returns a time of day on 1 January 2000 in UTC, when virtual time begins.
 func clock(hour, minute, second int) time.Time {
 	return time.Date(2000, 1, 1, hour, minute, second, 0, time.UTC)
 }
 
 func TestScheduleAfter(t *testing.T) {
 	t.Parallel()
-	abroad := time.FixedZone("abroad", 5*60*60)
+	zone := time.FixedZone("zone", 5*60*60)
 	for name, tt := range map[string]struct {
 		schedule Schedule
 		from     time.Time
 		want     time.Time // zero: never
 	}{
-		"never":                     {Schedule{}, clock(1, 0, 0), time.Time{}},
-		"a period":                  {Schedule{Period: time.Hour}, clock(1, 0, 0), clock(2, 0, 0)},
-		"a period, told abroad":     {Schedule{Period: time.Hour}, clock(1, 0, 0).In(abroad), clock(2, 0, 0)},
-		"a schedule":                {Schedule{Cron: "30 3 * * *"}, clock(1, 0, 0), clock(3, 30, 0)},
-		"a schedule, told abroad":   {Schedule{Cron: "30 3 * * *"}, clock(1, 0, 0).In(abroad), clock(3, 30, 0)},
-		"a schedule with its zone":  {Schedule{Cron: "CRON_TZ=Asia/Tokyo 30 3 * * *"}, clock(1, 0, 0), clock(3, 30, 0)},
-		"at the very time":          {Schedule{Cron: "30 3 * * *"}, clock(3, 30, 0), clock(3, 30, 0).AddDate(0, 0, 1)},
-		"a day that there never is": {Schedule{Cron: "0 0 30 2 *"}, clock(1, 0, 0), time.Time{}},
-		"a leap day":                {Schedule{Cron: "0 0 29 2 *"}, clock(1, 0, 0), time.Date(2000, 2, 29, 0, 0, 0, 0, time.UTC)},
-		"stored and now unreadable": {Schedule{Cron: "soon"}, clock(1, 0, 0), time.Time{}},
+		"never":                      {Schedule{}, clock(1, 0, 0), time.Time{}},
+		"a period":                   {Schedule{Period: time.Hour}, clock(1, 0, 0), clock(2, 0, 0)},
+		"a period, from a zone":      {Schedule{Period: time.Hour}, clock(1, 0, 0).In(zone), clock(2, 0, 0)},
+		"a schedule":                 {Schedule{Cron: "30 3 * * *"}, clock(1, 0, 0), clock(3, 30, 0)},
+		"a schedule, from a zone":    {Schedule{Cron: "30 3 * * *"}, clock(1, 0, 0).In(zone), clock(3, 30, 0)},
+		"a stored zone is ignored":   {Schedule{Cron: "CRON_TZ=Asia/Tokyo 30 3 * * *"}, clock(1, 0, 0), clock(3, 30, 0)},
+		"at the very time":           {Schedule{Cron: "30 3 * * *"}, clock(3, 30, 0), clock(3, 30, 0).AddDate(0, 0, 1)},
+		"a date that does not exist": {Schedule{Cron: "0 0 30 2 *"}, clock(1, 0, 0), time.Time{}},
+		"a leap day":                 {Schedule{Cron: "0 0 29 2 *"}, clock(1, 0, 0), time.Date(2000, 2, 29, 0, 0, 0, 0, time.UTC)},
+		"a stored invalid schedule":  {Schedule{Cron: "soon"}, clock(1, 0, 0), time.Time{}},
 	} {
 		got := tt.schedule.after(tt.from)
 		if !got.Equal(tt.want) || got.Location() != time.UTC {
-			t.Errorf("%s: %s", name, got)
+			t.Errorf("%s: got %s, want %s in UTC", name, got, tt.want)
 		}
 	}
 }
@@ -101,16 +102,16 @@ func TestJitter(t *testing.T) {
 		fraction float64
 		want     time.Duration
 	}{
-		"none":                    {Schedule{Period: time.Hour}, 0, 0},
-		"a twentieth":             {Schedule{Period: time.Hour}, 1, 3 * time.Minute},
-		"half of it":              {Schedule{Period: time.Hour}, 0.5, 90 * time.Second},
-		"at most":                 {Schedule{Period: 1000 * time.Hour}, 1, maxJitter},
-		"of the window":           {Schedule{Cron: "0 3 * * *", Window: time.Hour}, 1, 3 * time.Minute},
-		"on the dot, no window":   {Schedule{Cron: "0 3 * * *"}, 1, 0},
-		"never longer than these": {Schedule{Period: time.Minute}, 1, 3 * time.Second},
+		"none":           {Schedule{Period: time.Hour}, 0, 0},
+		"a twentieth":    {Schedule{Period: time.Hour}, 1, 3 * time.Minute},
+		"half of it":     {Schedule{Period: time.Hour}, 0.5, 90 * time.Second},
+		"at most":        {Schedule{Period: 1000 * time.Hour}, 1, maxJitter},
+		"of the window":  {Schedule{Cron: "0 3 * * *", Window: time.Hour}, 1, 3 * time.Minute},
+		"no window":      {Schedule{Cron: "0 3 * * *"}, 1, 0},
+		"a short period": {Schedule{Period: time.Minute}, 1, 3 * time.Second},
 	} {
 		if got := tt.schedule.jitter(tt.fraction); got != tt.want {
-			t.Errorf("%s: %s", name, got)
+			t.Errorf("%s: got %s, want %s", name, got, tt.want)
 		}
 	}
 }
@@ -134,18 +135,19 @@ func TestPlan(t *testing.T) {
 		"success without a schedule":       {failing.succeeded(Schedule{}, now, 0), Rotation{Last: now}},
 	} {
 		if tt.got != tt.want {
-			t.Errorf("%s:\n%+v\n%+v", name, tt.got, tt.want)
+			t.Errorf("%s:\ngot  %+v\nwant %+v", name, tt.got, tt.want)
 		}
 	}
-	abroad := now.In(time.FixedZone("abroad", 5*60*60))
-	for _, r := range []Rotation{failing.succeeded(hourly, abroad, 0), failing.failed("x", abroad)} {
+	local := now.In(time.FixedZone("zone", 5*60*60))
+	for _, r := range []Rotation{failing.succeeded(hourly, local, 0), failing.failed("x", local)} {
 		if r.Last.Location() != time.UTC || r.NotBefore.Location() != time.UTC {
 			t.Errorf("not in UTC: %+v", r)
 		}
 	}
 }
 
-func TestFailedBacksOff(t *testing.T) {
+// The pauses after failures double from a minute to an hour.
+func TestBackoff(t *testing.T) {
 	t.Parallel()
 	now := clock(1, 0, 0)
 	r := Rotation{Last: clock(0, 0, 0), Next: now}
@@ -156,14 +158,14 @@ func TestFailedBacksOff(t *testing.T) {
 			waits = append(waits, r.NotBefore.Sub(now).String())
 		}
 		if wait := r.NotBefore.Sub(now); wait < firstRetry || wait > maxRetry {
-			t.Fatalf("after %d failures: %s", i+1, wait)
+			t.Fatalf("the pause after %d failures is %s", i+1, wait)
 		}
 	}
 	if got := strings.Join(waits, " "); got != "1m0s 2m0s 4m0s 8m0s 16m0s 32m0s 1h0m0s 1h0m0s" {
-		t.Error(got)
+		t.Errorf("the pauses are %s", got)
 	}
 	if r.LastError != "why" || r.Failures != 70 || !r.Next.Equal(now) || !r.Last.Equal(clock(0, 0, 0)) {
-		t.Errorf("%+v", r)
+		t.Errorf("wrong state after 70 failures: %+v", r)
 	}
 }
 
@@ -177,28 +179,28 @@ func TestDue(t *testing.T) {
 		now         time.Time
 		due, missed bool
 	}{
-		"never":                      {Schedule{}, Rotation{}, clock(3, 0, 0), false, false},
-		"never, with a window":       {windowed, Rotation{}, clock(3, 0, 0), false, false},
-		"too early":                  {period, three, clock(2, 59, 59), false, false},
-		"within the jitter":          {period, three, clock(3, 1, 59), false, false},
-		"after the jitter":           {period, three, clock(3, 2, 0), true, false},
-		"put off before it is time":  {period, Rotation{Next: clock(3, 0, 0), NotBefore: clock(2, 0, 0)}, clock(2, 30, 0), false, false},
-		"caught up with":             {period, three, clock(23, 0, 0), true, false},
-		"caught up with, no window":  {open, three, clock(23, 0, 0), true, false},
-		"in its window":              {windowed, three, clock(3, 2, 0), true, false},
-		"at the end of the window":   {windowed, three, clock(3, 59, 59), true, false},
-		"the window is over":         {windowed, three, clock(4, 0, 0), false, true},
-		"put off beyond the window":  {windowed, Rotation{Next: clock(3, 0, 0), NotBefore: clock(4, 30, 0)}, clock(4, 15, 0), false, true},
-		"put off within the window":  {windowed, Rotation{Next: clock(3, 0, 0), NotBefore: clock(3, 30, 0)}, clock(3, 15, 0), false, false},
-		"before its window, no miss": {windowed, three, clock(1, 0, 0), false, false},
+		"never":                     {Schedule{}, Rotation{}, clock(3, 0, 0), false, false},
+		"never, with a window":      {windowed, Rotation{}, clock(3, 0, 0), false, false},
+		"too early":                 {period, three, clock(2, 59, 59), false, false},
+		"within the jitter":         {period, three, clock(3, 1, 59), false, false},
+		"after the jitter":          {period, three, clock(3, 2, 0), true, false},
+		"not before it is time":     {period, Rotation{Next: clock(3, 0, 0), NotBefore: clock(2, 0, 0)}, clock(2, 30, 0), false, false},
+		"late":                      {period, three, clock(23, 0, 0), true, false},
+		"late, no window":           {open, three, clock(23, 0, 0), true, false},
+		"within its window":         {windowed, three, clock(3, 2, 0), true, false},
+		"at the end of the window":  {windowed, three, clock(3, 59, 59), true, false},
+		"the window is over":        {windowed, three, clock(4, 0, 0), false, true},
+		"postponed past its window": {windowed, Rotation{Next: clock(3, 0, 0), NotBefore: clock(4, 30, 0)}, clock(4, 15, 0), false, true},
+		"postponed in its window":   {windowed, Rotation{Next: clock(3, 0, 0), NotBefore: clock(3, 30, 0)}, clock(3, 15, 0), false, false},
+		"before its window":         {windowed, three, clock(1, 0, 0), false, false},
 	} {
 		if due, missed := tt.rotation.isDue(tt.schedule, tt.now), tt.rotation.isMissed(tt.schedule, tt.now); due != tt.due || missed != tt.missed {
-			t.Errorf("%s: due %t, missed %t", name, due, missed)
+			t.Errorf("%s: due %t, missed %t, want %t and %t", name, due, missed, tt.due, tt.missed)
 		}
 	}
 }
 
-func TestLeft(t *testing.T) {
+func TestTimeLeft(t *testing.T) {
 	t.Parallel()
 	next := Rotation{Next: clock(3, 0, 0), NotBefore: clock(3, 5, 0)}
 	for name, tt := range map[string]struct {
@@ -206,22 +208,22 @@ func TestLeft(t *testing.T) {
 		now      time.Time
 		want     time.Duration // 0: no end
 	}{
-		"no rotation":            {Rotation{Last: clock(1, 0, 0)}, clock(2, 0, 0), 0},
-		"until the next":         {next, clock(2, 0, 0), time.Hour},
-		"in whole seconds":       {next, clock(2, 59, 0).Add(time.Millisecond), 59 * time.Second},
-		"never 0":                {next, clock(3, 0, 0).Add(-time.Millisecond), time.Second},
-		"overdue":                {next, clock(3, 0, 0), time.Minute},
-		"overdue for long":       {next, clock(20, 0, 0), time.Minute},
-		"put off is overdue too": {Rotation{Next: clock(3, 0, 0), NotBefore: clock(4, 0, 0)}, clock(3, 30, 0), time.Minute},
+		"no rotation":       {Rotation{Last: clock(1, 0, 0)}, clock(2, 0, 0), 0},
+		"until the next":    {next, clock(2, 0, 0), time.Hour},
+		"in whole seconds":  {next, clock(2, 59, 0).Add(time.Millisecond), 59 * time.Second},
+		"never 0":           {next, clock(3, 0, 0).Add(-time.Millisecond), time.Second},
+		"overdue":           {next, clock(3, 0, 0), time.Minute},
+		"overdue for hours": {next, clock(20, 0, 0), time.Minute},
+		"postponed":         {Rotation{Next: clock(3, 0, 0), NotBefore: clock(4, 0, 0)}, clock(3, 30, 0), time.Minute},
 	} {
 		if got, ends := tt.rotation.timeLeft(tt.now); got != tt.want || ends != (tt.want != 0) {
-			t.Errorf("%s: %s, %t", name, got, ends)
+			t.Errorf("%s: got %s, ends %t, want %s", name, got, ends, tt.want)
 		}
 	}
 }
 
-// No schedule that is accepted panics later, or is never and looks like a time.
-func TestAttackCron(t *testing.T) {
+// An accepted schedule never panics, and its next time is in the future or never.
+func TestRandomCron(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(7, 7))
 	parts := []string{"*", "0", "7", "59", "60", "31", "30", "2", "/", "-", ",", "?", "L", "W", "#", "SUN", "feb", "@every 1s", "@daily", "TZ=", "CRON_TZ=UTC ", " ", " ", " ", " ", "\t", "99999999999999999999", "*/0", "0-0", "5-1", "é", "\x00"}
@@ -242,7 +244,7 @@ func TestAttackCron(t *testing.T) {
 				return
 			}
 			if next := s.after(now); !next.IsZero() && !next.After(now) {
-				t.Errorf("%q comes at %s", cron, next)
+				t.Errorf("the next time of %q is %s, want one after %s", cron, next, now)
 			}
 		}()
 	}

@@ -3,7 +3,6 @@ package backend
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -12,55 +11,50 @@ import (
 	"unicode"
 )
 
+// A password policy must generate passwords that ECGrid accepts.
 func TestPasswordPolicy(t *testing.T) {
 	t.Parallel()
-	for password, good := range map[string]bool{
+	for password, accepted := range map[string]bool{
 		"Str0ng.password": true, "aB3 efgh": true, "äB3defgh": true,
 		"": false, "aB3.efg": false, "ab3.efgh": false, "AB3.EFGH": false, "aBc.efgh": false, "aB3defgh": false,
 		"aB3.efg\n": false, "aB3.efgh\x00": false, "aB3.efgh\t": false, "aB3.efgh\xff": false, "aB3.efgh\u200b": false, "aB3.efgh\ufffe": false,
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			f := newFake()
+			f, e, _ := configured(t, func(c *Config) { c.PasswordPolicy = "p" })
 			f.policy = password
-			e, storage := configured(t, f, func(c *Config) { c.PasswordPolicy = "p" })
-			_, err := e.RotateRoot(t.Context())
-			if good != (err == nil) || err != nil && !errors.Is(err, ErrInvalid) {
-				t.Errorf("%q: %v", password, err)
+			err := errOf(e.RotateRoot(t.Context()))
+			want := password
+			if accepted {
+				check(t, err)
+			} else {
+				want = "right"
+				wantErr(t, err, ErrInvalid)
+				checkCalls(t, f, "Login", 0)
 			}
-			if want := map[bool]string{true: password, false: "right"}[good]; f.password != want {
-				t.Errorf("%q was set for %q", f.password, password)
+			if got := f.now().password; got != want {
+				t.Errorf("with policy password %q, ECGrid has %q, want %q", password, got, want)
 			}
-			if !good && f.count("Login") != 0 {
-				t.Errorf("%q: ECGrid was called", password)
-			}
-			settled(t, f, e, storage)
-			e.Close()
+			checkHealthy(t, f, e)
 		})
 	}
-	t.Run("no such policy", func(t *testing.T) {
-		t.Parallel()
-		synctest.Test(t, func(t *testing.T) {
-			f := newFake()
-			e, _ := configured(t, f, func(c *Config) { c.PasswordPolicy = "p" })
-			e.PasswordFromPolicy = func(context.Context, string) (string, error) { return "", errAny }
-			if _, err := e.RotateRoot(t.Context()); !errors.Is(err, ErrInvalid) || f.count("Login") != 0 {
-				t.Errorf("got %v", err)
-			}
-		})
+	runCase(t, "no such policy", func(t *testing.T) {
+		f, e, _ := configured(t, func(c *Config) { c.PasswordPolicy = "p" })
+		e.PasswordFromPolicy = func(context.Context, string) (string, error) { return "", errAny }
+		wantErr(t, errOf(e.RotateRoot(t.Context())), ErrInvalid)
+		checkCalls(t, f, "Login", 0)
 	})
 }
 
+// Generated passwords are accepted by ECGrid, safe in XML and shells, and all different.
 func TestGeneratePassword(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	var used strings.Builder
 	for range 2000 {
 		password, err := generatePassword(rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		if seen[password] {
-			t.Fatal("twice the same")
+			t.Fatal("the same password was generated twice")
 		}
 		seen[password] = true
 		used.WriteString(password)
@@ -69,7 +63,7 @@ func TestGeneratePassword(t *testing.T) {
 		})
 		first := rune(password[0])
 		if len(password) < 24 || !isAccepted(password) || unsafe || !unicode.IsLetter(first) {
-			t.Fatalf("%q", password)
+			t.Fatalf("the password %q is too short, not accepted or not safe", password)
 		}
 	}
 	for _, r := range lower + upper + digits + special {
@@ -77,7 +71,5 @@ func TestGeneratePassword(t *testing.T) {
 			t.Errorf("%q was never used", r)
 		}
 	}
-	if _, err := generatePassword(iotest.ErrReader(io.ErrUnexpectedEOF)); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("without randomness: %v", err)
-	}
+	wantErr(t, errOf(generatePassword(iotest.ErrReader(io.ErrUnexpectedEOF))), io.ErrUnexpectedEOF)
 }
