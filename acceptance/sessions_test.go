@@ -3,6 +3,7 @@ package acceptance
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -159,8 +160,17 @@ func (m twoMounts) testSIGKILL(t *testing.T) {
 	pid := m.pluginPID(t)
 	vaulttest.Signal(pid, syscall.SIGKILL)
 	eventually(t, 5*time.Second, "the process is gone", func() bool { return !vaulttest.Alive(pid) })
-	// The first read works: Vault starts the plugin again.
-	m.first.readKey(t, simulator.UserID5001)
+	// The first read works, as soon as Vault has noticed: it starts the plugin again.
+	eventually(t, 5*time.Second, "Vault notices", func() bool {
+		a, err := m.first.do(http.MethodGet, m.first.at("keys", simulator.UserID5001), nil)
+		if unnoticed := strings.Contains(string(a.Body), "code = Unavailable"); unnoticed {
+			return false
+		}
+		if err != nil || a.Status != http.StatusOK {
+			t.Fatalf("the first read: HTTP %d, %v", a.Status, err)
+		}
+		return true
+	})
 	if n := m.first.Count("UserGetAPIKey"); n != before+1 {
 		t.Errorf("%d calls for one read", n-before)
 	}

@@ -137,9 +137,10 @@ func (w *world) actions(i int) []action {
 			delay := time.Duration(w.plan.IntN(60e9))
 			w.f.set(func() { w.f.applyAfter = append(w.f.applyAfter, delay) })
 		}},
-		{1, func() { // somebody else replaces a key, while nothing else does
+		{1, func() { // somebody else replaces a key
 			time.Sleep(5 * time.Second)
-			w.f.set(func() { w.f.keys[5001] = fmt.Sprintf("outside-%d", i) })
+			w.with(func() { w.outsideKey, w.outsideKeyAt = fmt.Sprintf("outside-%d", i), time.Now() })
+			w.f.set(func() { w.f.keys[5001] = w.outsideKey })
 		}},
 		{1, func() { w.f.set(func() { clear(w.f.sessions) }) }}, // they expire
 	}

@@ -37,6 +37,9 @@ type world struct {
 	// does not have it yet.
 	unwritten bool
 	outside   string
+	// outsideKey is the last key that somebody else has set.
+	outsideKey   string
+	outsideKeyAt time.Time
 }
 
 // node is a process on one node of Vault.
@@ -202,6 +205,9 @@ func (w *world) onReplace(ctx context.Context, userID int32, key string) {
 	w.with(func() {
 		if n, ok := ctx.Value(nodeKey{}).(*node); !ok || n.rotating[userID] > 0 {
 			return
+		}
+		if key == w.outsideKey && time.Since(w.outsideKeyAt) < time.Second {
+			return // it was set between the read and the replacement
 		}
 		// Between the read and the replacement, a delayed one may be applied.
 		if !w.counted[fingerprint] && !w.f.delayed[key] {
