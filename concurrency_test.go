@@ -82,3 +82,19 @@ func TestRotateConcurrently(t *testing.T) {
 		t.Errorf("%d leases are still counted", n)
 	}
 }
+
+// The framework asks Vault for the replication state and the kind of the mount in every
+// request. Each is a call back to Vault, so they are asked once.
+func TestReadsDoNotCallVault(t *testing.T) {
+	t.Parallel()
+	m := newTestMount(t)
+	m.configure(nil)
+	m.must(logical.ReadOperation, "keys/5001", nil)
+	before := m.vault.asked.Load()
+	for range 20 {
+		m.must(logical.ReadOperation, "keys/5001", nil)
+	}
+	if n := m.vault.asked.Load() - before; n != 0 || before == 0 {
+		t.Errorf("%d calls back to Vault by 20 reads, %d before", n, before)
+	}
+}

@@ -58,7 +58,7 @@ func (p *Plugin) Factory(ctx context.Context, conf *logical.BackendConfig) (logi
 	b := p.newBackend(conf)
 	own := *conf
 	if own.System != nil {
-		own.System = &systemView{SystemView: own.System}
+		own.System = newSystemView(own.System)
 	}
 	if err := b.Setup(ctx, &own); err != nil {
 		return nil, fmt.Errorf("setting up the backend: %w", err)
@@ -149,16 +149,20 @@ func (p *Plugin) newBackend(conf *logical.BackendConfig) *mount {
 	return m
 }
 
-// systemView caches ReplicationState. The framework asks for it in every request, and
-// each time that is a call to Vault. It cannot change while the backend exists.
+// systemView caches what the framework asks for in every request. Each answer is a call
+// to Vault and cannot change while the backend exists.
 type systemView struct {
 	logical.SystemView
-	once  sync.Once
-	state consts.ReplicationState
+	replicationState func() consts.ReplicationState
+	localMount       func() bool
+}
+
+func newSystemView(v logical.SystemView) *systemView {
+	return &systemView{v, sync.OnceValue(v.ReplicationState), sync.OnceValue(v.LocalMount)}
 }
 
 // ReplicationState returns the replication state of the cluster.
-func (v *systemView) ReplicationState() consts.ReplicationState {
-	v.once.Do(func() { v.state = v.SystemView.ReplicationState() })
-	return v.state
-}
+func (v *systemView) ReplicationState() consts.ReplicationState { return v.replicationState() }
+
+// LocalMount reports whether the mount is not replicated.
+func (v *systemView) LocalMount() bool { return v.localMount() }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/hashicorp/vault/sdk/rotation"
 
@@ -138,6 +140,7 @@ func (c mortalClient) Version(ctx context.Context) (string, error) {
 // then takes rotation jobs like Vault Enterprise.
 type fakeVault struct {
 	*logical.StaticSystemView
+	asked atomic.Int32 // calls of ReplicationState and LocalMount
 
 	mu       sync.Mutex
 	tainted  bool
@@ -212,4 +215,14 @@ func (c *frozenClock) advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
+}
+
+func (v *fakeVault) ReplicationState() consts.ReplicationState {
+	v.asked.Add(1)
+	return v.StaticSystemView.ReplicationState()
+}
+
+func (v *fakeVault) LocalMount() bool {
+	v.asked.Add(1)
+	return v.StaticSystemView.LocalMount()
 }
