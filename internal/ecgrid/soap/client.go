@@ -51,7 +51,14 @@ func call[T any](ctx context.Context, c *Client, e *envelope, parse func(*parser
 	var none T
 	req.parse = func(resp *http.Response, maxBody int64) *failure {
 		result, found = none, false // an earlier attempt may have set them
-		return parseResponse(op.name, resp, maxBody, func(p *parser) (err error) {
+		in := newBoundedReader(resp.Body, maxBody)
+		defer in.release()
+		if req.key != nil && in.holdsAll(resp) {
+			if *req.key, found = plainResult(op.name, in.buffered()); found {
+				return nil
+			}
+		}
+		return parseResponse(op.name, resp, in, func(p *parser) (err error) {
 			found = true
 			result, err = parse(p)
 			return err
@@ -78,9 +85,7 @@ func emptyResult(op *operation) error {
 
 // parseResponse reads the body of a response to op. parseResult is called with the
 // result element, if there is one.
-func parseResponse(op string, resp *http.Response, maxBody int64, parseResult func(*parser) error) *failure {
-	in := newBoundedReader(resp.Body, maxBody)
-	defer in.release()
+func parseResponse(op string, resp *http.Response, in *boundedReader, parseResult func(*parser) error) *failure {
 	err := newParser(in).parse(op, resp.StatusCode == http.StatusOK, parseResult)
 	var f *failure
 	switch {

@@ -19,7 +19,12 @@ import (
 const (
 	// quietTime is how long a pooled connection must have been quiet before it is used
 	// again. A response that is sent twice comes twice in a row.
-	quietTime = time.Millisecond
+	quietTime = 250 * time.Microsecond
+	// maxReadStart is how long checkIdle waits for net/http to start to read from a
+	// connection that was just returned to the pool.
+	maxReadStart = 5 * time.Millisecond
+	// maxOwners bounds the keys that a connection remembers.
+	maxOwners = 1024
 	// maxSilence is how long a pooled connection may be silent before a read also tries a
 	// new one; but at most a third of the time that is left.
 	maxSilence = 2 * time.Second
@@ -33,18 +38,13 @@ type watchedConn struct {
 	// call as soon as it has read a response, which may be before the call has parsed it.
 	inUse chan struct{}
 
-	mu       sync.Mutex
-	reading  bool      // a Read is waiting
-	lastRead time.Time // when the last Read ended
-	idle     bool      // acquired, but nothing is written yet
-	unusable bool
-	lastKey  receivedKey
-}
-
-// receivedKey is an API key that came over a connection, and whose it is.
-type receivedKey struct {
-	userID int32
-	hash   uint64
+	mu          sync.Mutex    // guards the following
+	reading     bool          // a Read is waiting
+	lastRead    time.Time     // when the last Read ended
+	readStarted chan struct{} // closed by the next Read; nil if nobody waits for it
+	idle        bool          // acquired, but nothing is written yet
+	unusable    bool
+	owners      map[uint64]int32 // users whose keys came over this connection, by hash of the key
 }
 
 var keySeed = maphash.MakeSeed()
@@ -67,6 +67,10 @@ func watchedConnOf(conn net.Conn) *watchedConn {
 func (w *watchedConn) Read(b []byte) (int, error) {
 	w.mu.Lock()
 	w.reading = true
+	if w.readStarted != nil {
+		close(w.readStarted)
+		w.readStarted = nil
+	}
 	w.mu.Unlock()
 	n, err := w.Conn.Read(b)
 	w.mu.Lock()
@@ -99,8 +103,8 @@ func (w *watchedConn) acquire(ctx context.Context) bool {
 }
 
 // checkIdle reports whether an acquired connection from the pool can be used. It cannot if
-// it sent unsolicited data or was closed. If no Read is waiting, a surplus response is in
-// some buffer.
+// it sent unsolicited data or was closed. If no Read starts, a surplus response is in some
+// buffer.
 func (w *watchedConn) checkIdle() bool {
 	w.mu.Lock()
 	w.idle = true
@@ -109,9 +113,26 @@ func (w *watchedConn) checkIdle() bool {
 	if wait > 0 {
 		time.Sleep(wait)
 	}
+	w.awaitRead()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.reading && !w.unusable
+}
+
+// awaitRead waits until a Read is waiting, or maxReadStart has passed.
+func (w *watchedConn) awaitRead() {
+	w.mu.Lock()
+	if w.reading || w.unusable {
+		w.mu.Unlock()
+		return
+	}
+	started := make(chan struct{})
+	w.readStarted = started
+	w.mu.Unlock()
+	select {
+	case <-started:
+	case <-time.After(maxReadStart):
+	}
 }
 
 // release ends the use of an acquired connection. If the call failed, the connection must
@@ -130,16 +151,19 @@ func (w *watchedConn) release(reusable bool) {
 	<-w.inUse
 }
 
-// repeatsKey records the key of a user. It reports whether the connection has just
-// delivered the same key for another user: a response that was sent twice, the second time
-// too late for checkIdle.
+// repeatsKey records the key of a user. It reports whether the connection has delivered
+// the same key for another user: a response that was sent twice, the second time too late
+// for checkIdle.
 func (w *watchedConn) repeatsKey(key string, userID int32) bool {
-	received := receivedKey{userID, maphash.String(keySeed, key)}
+	hash := maphash.String(keySeed, key)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	previous := w.lastKey
-	w.lastKey = received
-	return key != "" && previous.hash == received.hash && previous.userID != userID && previous != receivedKey{}
+	owner, known := w.owners[hash]
+	if w.owners == nil || len(w.owners) >= maxOwners {
+		w.owners = map[uint64]int32{}
+	}
+	w.owners[hash] = userID
+	return known && owner != userID && key != ""
 }
 
 // silentSoFar is the failure of an exchange that still runs.

@@ -196,7 +196,7 @@ func TestRepeatedKey(t *testing.T) {
 		key    string
 		userID int32
 		want   bool
-	}{{"a", 1, false}, {"a", 1, false}, {"b", 2, false}, {"b", 3, true}, {"a", 1, false}, {"c", 1, false}, {"c", 2, true}, {"", 3, false}, {"", 4, false}} {
+	}{{"a", 1, false}, {"a", 1, false}, {"b", 2, false}, {"b", 3, true}, {"a", 1, false}, {"c", 1, false}, {"c", 2, true}, {"", 3, false}, {"", 4, false}, {"a", 4, true}} {
 		if got := w.repeatsKey(call.key, call.userID); got != call.want {
 			t.Errorf("call %d: %v", i, got)
 		}

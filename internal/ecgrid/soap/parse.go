@@ -21,7 +21,6 @@ type parser struct {
 }
 
 func newParser(in *boundedReader) *parser {
-	in.skipBOM()
 	return &parser{in: in, dec: xml.NewDecoder(in)}
 }
 

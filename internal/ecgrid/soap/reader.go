@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net/http"
 	"sync"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
@@ -34,8 +35,19 @@ var readBuffers = sync.Pool{New: func() any { return new([readBufferSize]byte) }
 
 var errTooLarge = errors.New("too large")
 
+// newBoundedReader reads the beginning of src and skips a byte order mark.
 func newBoundedReader(src io.Reader, limit int64) *boundedReader {
-	return &boundedReader{src: src, buf: readBuffers.Get().(*[readBufferSize]byte), remaining: limit}
+	r := &boundedReader{src: src, buf: readBuffers.Get().(*[readBufferSize]byte), remaining: limit}
+	r.skipBOM()
+	return r
+}
+
+// buffered returns what was read from src and not from the reader.
+func (r *boundedReader) buffered() []byte { return r.buf[r.pos:r.end] }
+
+// holdsAll reports whether the whole body of a response without an error is buffered.
+func (r *boundedReader) holdsAll(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusOK && int64(r.end) == resp.ContentLength
 }
 
 // release returns the buffer to its pool, without the key that went through it.

@@ -66,6 +66,9 @@ func isPlainUTF8(h http.Header) bool {
 	if enc := h.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
 		return false
 	}
+	if h.Get("Content-Type") == "text/xml; charset=utf-8" { // as ASP.NET writes it
+		return true
+	}
 	_, params, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil {
 		return true

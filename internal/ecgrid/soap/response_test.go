@@ -141,7 +141,7 @@ func TestResponseHeader(t *testing.T) {
 func TestResponseThatEndsWithTheContext(t *testing.T) {
 	t.Parallel()
 	parseVersion := func(resp *http.Response, maxBody int64) *failure {
-		return parseResponse("Version", resp, maxBody, into(new(string), (*parser).text))
+		return parseResponse("Version", resp, newBoundedReader(resp.Body, maxBody), into(new(string), (*parser).text))
 	}
 	for body, want := range map[string]error{
 		"<soap:Envelope": context.Canceled,

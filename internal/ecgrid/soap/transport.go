@@ -27,6 +27,9 @@ const (
 	maxDialTime = 5 * time.Second
 	// maxHeader bounds the header of a response, in bytes.
 	maxHeader = 32 << 10
+	// connBuffer is for reads and for writes of each connection, in bytes: more than a
+	// request and its response, but for lists.
+	connBuffer = 2 << 10
 )
 
 // httpClient sends HTTP requests to one endpoint.
@@ -135,6 +138,7 @@ func newTransport(trust *tls.Config, maxConcurrent int) *http.Transport {
 	t.TLSClientConfig = trust
 	t.DisableCompression = true // the limits count bytes on the wire
 	t.MaxResponseHeaderBytes = maxHeader
+	t.ReadBufferSize, t.WriteBufferSize = connBuffer, connBuffer
 	t.IdleConnTimeout = idleTimeout
 	t.MaxIdleConns = maxConcurrent
 	t.MaxIdleConnsPerHost = maxConcurrent
