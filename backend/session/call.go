@@ -54,10 +54,12 @@ func (s *Session) Verify(ctx context.Context, fromWrite bool) error {
 	return err
 }
 
-func (s *Session) isOpen() bool {
+func (s *Session) isOpen() bool { return !s.isCurrent(nil) }
+
+func (s *Session) isCurrent(open *openSession) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.current != nil
+	return s.current == open
 }
 
 // WhoAmI is a Call that succeeds if the session or the API key is alive.
@@ -69,13 +71,22 @@ func (s *Session) WhoAmI(ctx context.Context, sessionID string) error {
 // callOnce runs call with the shared session, and drops the session if it is dead.
 func (s *Session) callOnce(ctx context.Context, call Call) (dead, begun bool, err error) {
 	open := &openSession{id: s.APIKey, worked: true}
-	if s.APIKey == "" {
-		if open, err = s.acquire(ctx); err != nil {
+	for !begun {
+		if s.APIKey == "" {
+			if open, err = s.acquire(ctx); err != nil {
+				return false, false, err
+			}
+		}
+		err = s.limit(ctx, func() error {
+			if s.APIKey == "" && !s.isCurrent(open) { // it ended during the wait
+				return nil
+			}
+			begun = true
+			return call(ctx, open.id)
+		})
+		if err != nil && !begun {
 			return false, false, err
 		}
-	}
-	if begun, err = s.limit(ctx, open.id, call); !begun {
-		return false, false, err
 	}
 	state := sessionAlive
 	if err != nil {
@@ -92,13 +103,13 @@ func (s *Session) callOnce(ctx context.Context, call Call) (dead, begun bool, er
 	return state == sessionDead, true, err
 }
 
-// limit runs call when fewer than MaxConcurrent calls are in progress.
-func (s *Session) limit(ctx context.Context, id string, call Call) (begun bool, err error) {
+// limit runs do when fewer than MaxConcurrent calls are in progress.
+func (s *Session) limit(ctx context.Context, do func() error) error {
 	if err := s.calls.Acquire(ctx, 1); err != nil {
-		return false, err
+		return err
 	}
 	defer s.calls.Release(1)
-	return true, call(ctx, id)
+	return do()
 }
 
 // liveness is the state of a session after a call.
@@ -122,7 +133,7 @@ func (s *Session) checkLiveness(ctx context.Context, id string, err error) (live
 	case !verdict.MaybeDead:
 		return sessionUnconfirmed, err
 	}
-	_, probeErr := s.limit(ctx, id, s.WhoAmI)
+	probeErr := s.limit(ctx, func() error { return s.WhoAmI(ctx, id) })
 	if probeErr == nil {
 		return sessionAlive, err
 	}
@@ -147,7 +158,6 @@ func (s *Session) beginRequest() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests++
-	s.stopIdle()
 }
 
 func (s *Session) endRequest() {

@@ -227,3 +227,19 @@ func TestPanicIsAnError(t *testing.T) {
 		})
 	}
 }
+
+// A read that waits for a free call does not send the SessionID from before the wait, which
+// may have died meanwhile.
+func TestQueuedReadsUseTheNewSession(t *testing.T) {
+	runVirtual(t, func(t *testing.T, p *process, f *fakeECGrid) {
+		s := p.session(func(c *Config) { c.MaxConcurrent = 4 })
+		noErr(t, read(s))
+		f.killSessions()
+		before := f.count("UserGetAPIKey")
+		atOnce(100, func() { noErr(t, read(s)) })
+		if n := f.count("UserGetAPIKey") - before; n > 104 {
+			t.Errorf("%d calls for 100 reads: more than 4 used the dead session", n)
+		}
+		closeSession(s)
+	})
+}

@@ -10,9 +10,10 @@ import (
 	"vault-plugin-ecgrid/internal/panics"
 )
 
-// scheduleIdleLogout logs out after IdleTimeout if no request comes. The caller holds mu.
+// scheduleIdleLogout logs out after IdleTimeout if no request comes. A timer that runs
+// already is not set anew for each request: logoutIdle waits for the rest. The caller
+// holds mu.
 func (s *Session) scheduleIdleLogout() {
-	s.stopIdle()
 	if s.current == nil || s.requests > 0 {
 		return
 	}
@@ -20,16 +21,32 @@ func (s *Session) scheduleIdleLogout() {
 		s.logoutCurrent()
 		return
 	}
-	open := s.current
-	s.stopIdle = s.Clock.AfterFunc(s.IdleTimeout, func() { s.logoutIdle(open) })
+	s.idleSince = s.Clock.Now()
+	if s.stopTimer == nil {
+		s.stopTimer = s.Clock.AfterFunc(s.IdleTimeout, s.logoutIdle)
+	}
 }
 
-// logoutIdle logs o out if it is still the current session and unused.
-func (s *Session) logoutIdle(o *openSession) {
+// logoutIdle logs out if the session was idle for IdleTimeout.
+func (s *Session) logoutIdle() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current == o && s.requests == 0 {
-		s.logoutCurrent()
+	s.stopTimer = nil
+	if s.current == nil || s.requests > 0 { // the end of the requests sets the timer
+		return
+	}
+	if rest := s.IdleTimeout - s.Clock.Now().Sub(s.idleSince); rest > 0 {
+		s.stopTimer = s.Clock.AfterFunc(rest, s.logoutIdle)
+		return
+	}
+	s.logoutCurrent()
+}
+
+// stopIdle stops the idle timer. The caller holds mu.
+func (s *Session) stopIdle() {
+	if s.stopTimer != nil {
+		s.stopTimer()
+		s.stopTimer = nil
 	}
 }
 

@@ -112,7 +112,8 @@ type Session struct {
 	requests   int            // in progress
 	drained    chan struct{}  // closed when requests falls to 0; nil if nobody waits for it
 	closed     bool           // no more Logins
-	stopIdle   func() bool    // stops the idle timer
+	idleSince  time.Time      // when requests fell to 0
+	stopTimer  func() bool    // stops the idle timer; nil if it does not run
 }
 
 // openSession is a session that ECGrid opened.
@@ -131,7 +132,6 @@ func New(c Config) *Session {
 		Config:     c,
 		candidates: c.Candidates,
 		calls:      semaphore.NewWeighted(int64(c.MaxConcurrent)),
-		stopIdle:   func() bool { return false },
 	}
 }
 
