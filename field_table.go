@@ -103,6 +103,22 @@ func durationField[P, S any](name, title, description string, defaultValue time.
 	}
 }
 
+// intField is a whole number. An empty value or a null resets it to the default.
+func intField[P, S any](name, title, description string, defaultValue int, patch func(*P) **int, stored func(S) int) fieldRow[P, S] {
+	request := newSchema(framework.TypeInt, title, description)
+	request.Default = defaultValue
+	return fieldRow[P, S]{
+		name:     name,
+		request:  request,
+		response: newSchema(framework.TypeInt, title, description),
+		parse: func(d *framework.FieldData, p *P) (err error) {
+			*patch(p), err = parseInt(d, name, defaultValue)
+			return err
+		},
+		value: func(s S) any { return stored(s) },
+	}
+}
+
 // boolField is a bool. An empty value or a null resets it to false.
 func boolField[P, S any](name, title, description string, patch func(*P) **bool, stored func(S) bool) fieldRow[P, S] {
 	schema := newSchema(framework.TypeBool, title, description)

@@ -110,31 +110,55 @@ func parseBool(d *framework.FieldData, name string) *bool {
 	return &b
 }
 
-// parseUserID parses a user_id that is a string or a JSON number. Numbers reach a
-// plugin as floats.
+// parseUserID parses a user_id that is a string or a JSON number.
 func parseUserID(d *framework.FieldData) (*int32, error) {
-	value, sent := d.Raw[fieldUserID]
-	if !sent {
+	if _, sent := d.Raw[fieldUserID]; !sent {
 		return nil, nil
 	}
-	var text string
-	switch raw := value.(type) {
-	case string:
-		text = raw
-	case json.Number:
-		text = raw.String()
-	case float64:
-		if raw != math.Trunc(raw) {
-			return nil, backend.Invalid("user_id must be a whole number")
-		}
-		text = strconv.FormatFloat(raw, 'f', 0, 64)
-	case int:
-		text = strconv.Itoa(raw)
-	default:
-		return nil, backend.Invalid("user_id must be a number, or a string that contains one")
+	text, err := numberText(d, fieldUserID)
+	if err != nil {
+		return nil, err
 	}
 	id, err := backend.ParseUserID(text)
 	return &id, err
+}
+
+// parseInt parses a field that is a whole number. An empty value or a null is the default.
+func parseInt(d *framework.FieldData, name string, defaultValue int) (*int, error) {
+	raw, sent := d.Raw[name]
+	if !sent {
+		return nil, nil
+	}
+	if raw == nil || raw == "" {
+		return &defaultValue, nil
+	}
+	text, err := numberText(d, name)
+	if err != nil {
+		return nil, err
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, backend.Invalid("%s must be a whole number", name)
+	}
+	return &n, nil
+}
+
+// numberText returns the digits of a field that is a string or a JSON number. Numbers
+// reach a plugin as floats.
+func numberText(d *framework.FieldData, name string) (string, error) {
+	switch raw := d.Raw[name].(type) {
+	case string:
+		return raw, nil
+	case json.Number:
+		return raw.String(), nil
+	case float64:
+		if raw == math.Trunc(raw) {
+			return strconv.FormatFloat(raw, 'f', 0, 64), nil
+		}
+	case int:
+		return strconv.Itoa(raw), nil
+	}
+	return "", backend.Invalid("%s must be a whole number", name)
 }
 
 // parseReadTTL parses the ttl of a read. 0 means that none was sent.

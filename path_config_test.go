@@ -18,6 +18,7 @@ func TestConfigRoundTrip(t *testing.T) {
 		"ttl":                  "1h",
 		"max_ttl":              7200,
 		"request_timeout":      "5s",
+		"max_concurrent_calls": "8",
 		"session_idle_timeout": "0",
 		"key_cache_ttl":        "10",
 		"tls_server_name":      "os.example",
@@ -30,6 +31,7 @@ func TestConfigRoundTrip(t *testing.T) {
 		"ttl":                        float64(3600),
 		"max_ttl":                    float64(7200),
 		"request_timeout":            float64(5),
+		"max_concurrent_calls":       float64(8),
 		"session_idle_timeout":       float64(0),
 		"key_cache_ttl":              float64(10),
 		"ca_cert":                    "",
@@ -59,11 +61,11 @@ func TestConfigWriteIsAPatch(t *testing.T) {
 		t.Run(string(op), func(t *testing.T) {
 			t.Parallel()
 			m := newTestMount(t)
-			m.configure(fields{"ttl": "1h", "max_ttl": "2h", "request_timeout": "5s", "password_policy": "x"})
+			m.configure(fields{"ttl": "1h", "max_ttl": "2h", "request_timeout": "5s", "password_policy": "x", "max_concurrent_calls": 1})
 			m.must(op, "config", fields{"max_ttl": "3h"})
 			m.expect("config", fields{"ttl": 3600.0, "max_ttl": 10800.0, "password_policy": "x"})
-			m.must(op, "config", fields{"ttl": nil, "max_ttl": "", "request_timeout": nil, "password_policy": nil})
-			m.expect("config", fields{"ttl": 0.0, "max_ttl": 0.0, "password_policy": "", "request_timeout": 15.0})
+			m.must(op, "config", fields{"ttl": nil, "max_ttl": "", "request_timeout": nil, "password_policy": nil, "max_concurrent_calls": nil})
+			m.expect("config", fields{"ttl": 0.0, "max_ttl": 0.0, "password_policy": "", "request_timeout": 15.0, "max_concurrent_calls": 64.0})
 			m.must(logical.ReadOperation, "keys/5001", nil)
 		})
 	}
@@ -92,6 +94,10 @@ func TestConfigRefusals(t *testing.T) {
 		"one and a half":           {"ttl": 1.5},
 		"ttl that overflows":       {"ttl": "99999999999999999999h"},
 		"request_timeout too long": {"request_timeout": "21s"},
+		"no concurrent calls":      {"max_concurrent_calls": 0},
+		"too many of them":         {"max_concurrent_calls": 257},
+		"half a call":              {"max_concurrent_calls": 1.5},
+		"a word for a number":      {"max_concurrent_calls": "many"},
 		"empty password":           {"password": ""},
 		"empty api_key":            {"api_key": ""},
 		"null password":            {"password": nil},

@@ -21,9 +21,9 @@ const (
 
 	minRequestTimeout = time.Second
 	maxRequestTimeout = 20 * time.Second
-	// maxConcurrentCalls bounds the concurrent calls to ECGrid. Vault revokes up to 180
-	// leases of a mount at once.
-	maxConcurrentCalls = 16
+	// DefaultMaxConcurrentCalls is max_concurrent_calls if it is not set.
+	DefaultMaxConcurrentCalls = 64
+	mostConcurrentCalls       = 256
 )
 
 // The values of auth_method.
@@ -46,6 +46,10 @@ type Config struct {
 	RequestTimeout     time.Duration `json:"request_timeout"`      // 1 s to 20 s
 	SessionIdleTimeout time.Duration `json:"session_idle_timeout"` // 0: Logout after every request
 	KeyCacheTTL        time.Duration `json:"key_cache_ttl"`        // 0: no cache
+
+	// MaxConcurrentCalls bounds the calls to ECGrid in progress, 1 to 256. 0, in a config
+	// of an earlier version, is the default.
+	MaxConcurrentCalls int `json:"max_concurrent_calls,omitempty"`
 
 	CACert        string `json:"ca_cert,omitempty"` // PEM
 	TLSServerName string `json:"tls_server_name,omitempty"`
@@ -94,8 +98,13 @@ func (c Config) endpoint() ecgrid.Endpoint {
 		TLSServerName:  c.TLSServerName,
 		RequestTimeout: c.RequestTimeout,
 		LoginTimeout:   session.LoginTimeout,
-		MaxConcurrent:  maxConcurrentCalls,
+		MaxConcurrent:  c.ConcurrentCalls(),
 	}
+}
+
+// ConcurrentCalls is MaxConcurrentCalls or its default.
+func (c Config) ConcurrentCalls() int {
+	return cmp.Or(c.MaxConcurrentCalls, DefaultMaxConcurrentCalls)
 }
 
 // requestDeadline bounds all calls of one request: a call, a WhoAmI, a Login and the call
@@ -110,6 +119,7 @@ type ConfigPatch struct {
 	TTL, MaxTTL, KeyCacheTTL        *time.Duration
 	RequestTimeout                  *time.Duration
 	SessionIdleTimeout              *time.Duration
+	MaxConcurrentCalls              *int
 	PasswordPolicy                  *string
 	Schedule                        SchedulePatch
 	DisableAutomatedRotation        *bool
@@ -146,6 +156,10 @@ func (p ConfigPatch) apply(old *Config) (Config, error) {
 	set(&c.KeyCacheTTL, p.KeyCacheTTL)
 	set(&c.RequestTimeout, p.RequestTimeout)
 	set(&c.SessionIdleTimeout, p.SessionIdleTimeout)
+	if n := p.MaxConcurrentCalls; n != nil && (*n < 1 || *n > mostConcurrentCalls) {
+		return Config{}, Invalid("max_concurrent_calls is %d: it must be between 1 and %d", *n, mostConcurrentCalls)
+	}
+	set(&c.MaxConcurrentCalls, p.MaxConcurrentCalls)
 	set(&c.PasswordPolicy, p.PasswordPolicy)
 	set(&c.DisableAutomatedRotation, p.DisableAutomatedRotation)
 	c.URL = cmp.Or(c.URL, DefaultURL)

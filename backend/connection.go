@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/sync/semaphore"
+
 	"vault-plugin-ecgrid/backend/session"
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
@@ -25,6 +27,9 @@ type link struct {
 	client  ecgrid.Client
 	session *session.Session
 	keys    *keys
+	// bulk limits lists and replacements of keys to half of the concurrent calls. The
+	// other half is left to reads.
+	bulk *semaphore.Weighted
 
 	ownUserID atomic.Int32 // of the api_key; 0 until ECGrid was asked
 }
@@ -70,14 +75,19 @@ func (c *connections) connect(ctx context.Context, config Config) (*connection, 
 		APIKey:         config.APIKey,
 		IdleTimeout:    config.SessionIdleTimeout,
 		RequestTimeout: config.RequestTimeout,
-		MaxConcurrent:  maxConcurrentCalls,
+		MaxConcurrent:  config.ConcurrentCalls(),
 		Ledger:         c.ledger,
 		Classify:       classify,
 		Switched:       func() { c.resolution.start(0) },
 		Clock:          c.Clock,
 		Logger:         c.Logger,
 	})
-	l := &link{client: client, session: s, keys: newKeys(client, s, config, c.users, c.Clock, c.Logger)}
+	l := &link{
+		client:  client,
+		session: s,
+		keys:    newKeys(client, s, config, c.users, c.Clock, c.Logger),
+		bulk:    semaphore.NewWeighted(int64(max(1, config.ConcurrentCalls()/2))),
+	}
 	if err := c.add(l); err != nil {
 		return nil, err
 	}
@@ -229,18 +239,19 @@ func (c *connections) discard(closed *connection) {
 	}
 }
 
-// call makes one call to ECGrid that looks nothing up.
-func (c *connections) call(ctx context.Context, call func(context.Context, *connection, string) error) error {
-	return withoutNotFound(c.withConnection(ctx, func(current *connection) error {
-		return current.use(ctx, func(ctx context.Context, sessionID string) error { return call(ctx, current, sessionID) })
-	}))
-}
-
 // use runs a call with the session of the connection, within the deadline of a request.
 func (c *connection) use(ctx context.Context, call session.Call) error {
 	ctx, cancel := context.WithTimeout(ctx, c.config.requestDeadline())
 	defer cancel()
 	return c.session.Use(ctx, call)
+}
+
+// acquireBulk waits for one of the concurrent calls that are not reserved for reads.
+func (c *connection) acquireBulk(ctx context.Context) (release func(), err error) {
+	if err := c.bulk.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	return func() { c.bulk.Release(1) }, nil
 }
 
 // useOnce is use for a call that must not be repeated.

@@ -11,12 +11,19 @@ import (
 // ListUsers returns the users that the configured login can see, sorted by UserID.
 func (c *connections) ListUsers(ctx context.Context) ([]ecgrid.User, error) {
 	var users []ecgrid.User
-	err := c.call(ctx, func(ctx context.Context, current *connection, sessionID string) (err error) {
-		users, err = current.client.UserList(ctx, sessionID, "")
-		return err
+	err := c.withConnection(ctx, func(current *connection) error {
+		release, err := current.acquireBulk(ctx)
+		if err != nil {
+			return err
+		}
+		defer release()
+		return current.use(ctx, func(ctx context.Context, sessionID string) (err error) {
+			users, err = current.client.UserList(ctx, sessionID, "")
+			return err
+		})
 	})
 	if err != nil {
-		return nil, err
+		return nil, withoutNotFound(err)
 	}
 	users = slices.DeleteFunc(users, func(u ecgrid.User) bool { return u.UserID < 1 })
 	slices.SortFunc(users, func(a, b ecgrid.User) int { return cmp.Compare(a.UserID, b.UserID) })

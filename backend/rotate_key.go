@@ -44,6 +44,11 @@ func (k *keyRotator) replaceIf(ctx context.Context, userID int32, holds conditio
 	}
 	done := KeyRotation{UserID: userID}
 	err = k.withConnection(ctx, func(current *connection) error {
+		release, err := current.acquireBulk(ctx)
+		if err != nil {
+			return err
+		}
+		defer release()
 		if err := current.refuseOwnUser(ctx, userID); err != nil {
 			return err
 		}

@@ -16,10 +16,12 @@ type Status struct {
 // Status asks ECGrid for the session of the stored login.
 func (c *connections) Status(ctx context.Context) (Status, error) {
 	var status Status
-	err := c.call(ctx, func(ctx context.Context, current *connection, sessionID string) error {
-		whoAmI, err := current.client.WhoAmI(ctx, sessionID)
-		status = Status{URL: current.config.URL, AuthMethod: current.config.AuthMethod(), Session: whoAmI}
-		return err
+	err := c.withConnection(ctx, func(current *connection) error {
+		status.URL, status.AuthMethod = current.config.URL, current.config.AuthMethod()
+		return current.use(ctx, func(ctx context.Context, sessionID string) (err error) {
+			status.Session, err = current.client.WhoAmI(ctx, sessionID)
+			return err
+		})
 	})
-	return status, err
+	return status, withoutNotFound(err)
 }
