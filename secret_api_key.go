@@ -45,17 +45,24 @@ func apiKeyFields() map[string]*framework.FieldSchema {
 
 // leaseResponse returns a key as a leased secret.
 func (m *mount) leaseResponse(issued backend.Issued) *logical.Response {
+	lease := issued.Lease
+	internal := map[string]any{
+		internalUserID:      strconv.Itoa(int(lease.UserID)),
+		internalFingerprint: lease.Fingerprint,
+	}
+	if lease.TTL != 0 {
+		internal[internalTTL] = lease.TTL.String()
+	}
+	if lease.Role != "" {
+		internal[internalRole] = lease.Role
+	}
+	if lease.Counted {
+		internal[internalLeaseID], internal[internalCounted] = lease.ID, "true"
+	}
 	resp := m.Secret(apiKeySecretType).Response(map[string]any{
 		fieldAPIKey: issued.APIKey,
-		fieldUserID: issued.Lease.UserID,
-	}, map[string]any{
-		internalLeaseID:     issued.Lease.ID,
-		internalUserID:      strconv.Itoa(int(issued.Lease.UserID)),
-		internalFingerprint: issued.Lease.Fingerprint,
-		internalTTL:         issued.Lease.TTL.String(),
-		internalRole:        issued.Lease.Role,
-		internalCounted:     strconv.FormatBool(issued.Lease.Counted),
-	})
+		fieldUserID: lease.UserID,
+	}, internal)
 	return setLeaseTerms(resp, issued.Terms)
 }
 

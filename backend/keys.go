@@ -47,6 +47,7 @@ type callID struct {
 // keyCall is one call to ECGrid that reads share. It is canceled if all of them give up.
 type keyCall struct {
 	id      callID
+	ctx     context.Context // not that of a read
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when key or err is set
 	waiting int           // reads; guarded by keys.mu
@@ -79,13 +80,16 @@ func (k *keys) get(ctx context.Context, userID int32) (string, error) {
 // fetch asks ECGrid within the deadline of a request. If a read joined a call late and
 // that call ran out of time, the read makes a call of its own.
 func (k *keys) fetch(ctx context.Context, userID int32) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, k.deadline)
-	defer cancel()
 	call, joined := k.join(userID, false)
-	key, err := k.wait(ctx, call)
-	if joined && ctx.Err() == nil && meaningOf(err).outOfTime {
+	if !joined {
+		return k.lead(ctx, call)
+	}
+	waiting, cancel := context.WithTimeout(ctx, k.deadline)
+	defer cancel()
+	key, err := k.wait(waiting, call)
+	if waiting.Err() == nil && meaningOf(err).outOfTime {
 		call, _ = k.join(userID, true)
-		return k.wait(ctx, call)
+		return k.lead(waiting, call)
 	}
 	return key, err
 }
@@ -100,22 +104,29 @@ func (k *keys) join(userID int32, own bool) (call *keyCall, joined bool) {
 		running.waiting++
 		return running, true
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), k.deadline)
-	call = &keyCall{id: id, cancel: cancel, done: make(chan struct{}), waiting: 1}
+	call = &keyCall{id: id, done: make(chan struct{}), waiting: 1}
+	call.ctx, call.cancel = context.WithTimeout(context.Background(), k.deadline)
 	if id.generation.isStable() {
 		k.calls[id] = call
 	}
-	go k.run(ctx, call)
 	return call, false
 }
 
-func (k *keys) run(ctx context.Context, call *keyCall) {
+// lead makes a call that was just begun. If ctx ends, it goes on as long as other reads
+// wait for it.
+func (k *keys) lead(ctx context.Context, call *keyCall) (string, error) {
+	stop := context.AfterFunc(ctx, func() { k.leave(call) })
+	defer stop()
 	defer call.cancel()
-	call.key, call.err = k.ask(ctx, call.id)
+	call.key, call.err = k.ask(call.ctx, call.id)
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	k.remove(call)
 	close(call.done)
+	k.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return "", fmt.Errorf("user %d: %w", call.id.userID, err)
+	}
+	return call.key, call.err
 }
 
 // remove keeps later reads from joining a call. The caller holds mu.
@@ -125,20 +136,25 @@ func (k *keys) remove(call *keyCall) {
 	}
 }
 
-// wait waits for a call as long as ctx lasts. The last read to give up cancels it.
+// wait waits for another read's call as long as ctx lasts.
 func (k *keys) wait(ctx context.Context, call *keyCall) (string, error) {
 	select {
 	case <-call.done:
 		return call.key, call.err
 	case <-ctx.Done():
 	}
+	k.leave(call)
+	return "", fmt.Errorf("user %d: %w", call.id.userID, ctx.Err())
+}
+
+// leave gives a call up for one read. The last one cancels it.
+func (k *keys) leave(call *keyCall) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if call.waiting--; call.waiting == 0 {
 		call.cancel()
 		k.remove(call)
 	}
-	return "", fmt.Errorf("user %d: %w", call.id.userID, ctx.Err())
 }
 
 func (k *keys) ask(ctx context.Context, id callID) (key string, err error) {

@@ -101,10 +101,10 @@ func (l *leases) issue(ctx context.Context, r Role, lease Lease, read func(*keys
 	if issued.Lease.Fingerprint, err = l.store.fingerprint(ctx, issued.APIKey); err != nil {
 		return Issued{}, err
 	}
-	if issued.Lease.ID, err = l.newLeaseID(); err != nil {
-		return Issued{}, err
+	if lease.Counted { // the ID is for the record of its holder
+		issued.Lease.ID, err = l.newLeaseID()
 	}
-	return issued, nil
+	return issued, err
 }
 
 func (l *leases) newLeaseID() (string, error) {
