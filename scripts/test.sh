@@ -55,6 +55,9 @@ if wait "$vault_pid"; then
 	title "acceptance tests on that vault: go test $race ./acceptance ./acceptance/chaos"
 	# shellcheck disable=SC2086
 	go test $race -count=1 -timeout 10m -p 1 ./acceptance ./acceptance/chaos || failed="$failed acceptance"
+
+	title "a short benchmark on that vault: go test in bench"
+	go -C bench test -count=1 ./... || failed="$failed bench"
 else
 	vault_pid=
 	echo "there is no vault for the acceptance tests" >&2
