@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-ecgrid/internal/simulator"
@@ -89,6 +90,8 @@ func TestReadsDoNotCallVault(t *testing.T) {
 	t.Parallel()
 	m := newTestMount(t)
 	m.configure(nil)
+	m.must(logical.ReadOperation, "keys/5001", nil) // what could not be asked is not cached
+	m.vault.ReplicationStateVal = consts.ReplicationPerformanceDisabled | consts.ReplicationDRDisabled
 	m.must(logical.ReadOperation, "keys/5001", nil)
 	before := m.vault.asked.Load()
 	for range 20 {

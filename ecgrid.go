@@ -58,7 +58,7 @@ func (p *Plugin) Factory(ctx context.Context, conf *logical.BackendConfig) (logi
 	b := p.newBackend(conf)
 	own := *conf
 	if own.System != nil {
-		own.System = newSystemView(own.System)
+		own.System = &systemView{SystemView: own.System}
 	}
 	if err := b.Setup(ctx, &own); err != nil {
 		return nil, fmt.Errorf("setting up the backend: %w", err)
@@ -153,16 +153,34 @@ func (p *Plugin) newBackend(conf *logical.BackendConfig) *mount {
 // to Vault and cannot change while the backend exists.
 type systemView struct {
 	logical.SystemView
-	replicationState func() consts.ReplicationState
-	localMount       func() bool
+
+	mu               sync.Mutex // guards the following
+	known            bool
+	replicationState consts.ReplicationState
+	localMount       bool
 }
 
-func newSystemView(v logical.SystemView) *systemView {
-	return &systemView{v, sync.OnceValue(v.ReplicationState), sync.OnceValue(v.LocalMount)}
+// ask returns the replication state of the cluster and whether the mount is local. It
+// caches no failure: the SDK returns ReplicationUnknown then, and a Vault never does.
+func (v *systemView) ask() (consts.ReplicationState, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.known {
+		v.replicationState = v.SystemView.ReplicationState()
+		v.localMount = v.SystemView.LocalMount()
+		v.known = v.replicationState != consts.ReplicationUnknown
+	}
+	return v.replicationState, v.localMount
 }
 
 // ReplicationState returns the replication state of the cluster.
-func (v *systemView) ReplicationState() consts.ReplicationState { return v.replicationState() }
+func (v *systemView) ReplicationState() consts.ReplicationState {
+	state, _ := v.ask()
+	return state
+}
 
 // LocalMount reports whether the mount is not replicated.
-func (v *systemView) LocalMount() bool { return v.localMount() }
+func (v *systemView) LocalMount() bool {
+	_, local := v.ask()
+	return local
+}

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"net/http"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -45,7 +46,7 @@ func TestHalfOfTheCallsIsForReads(t *testing.T) {
 				defer inProgress.Add(-1)
 				for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 				}
-				time.Sleep(5 * time.Second)
+				time.Sleep(3 * time.Second)
 			})
 			ended := make(chan struct{})
 			go func() {
@@ -76,6 +77,53 @@ func TestConcurrentCalls(t *testing.T) {
 			check(t, errOf(e.IssueKey(t.Context(), 5001, 0)))
 			check(t, errOf(e.ListUsers(t.Context())))
 			check(t, errOf(e.RotateKey(t.Context(), 5002)))
+		})
+	})
+}
+
+// A replacement that waits for its turn holds up no read of its user, and gives up.
+func TestReplacementThatWaits(t *testing.T) {
+	runVirtual(t, func(t *testing.T) {
+		f, e, _ := configured(t, func(c *Config) { c.MaxConcurrentCalls = 4 })
+		check(t, e.WriteRole(t.Context(), "counted", RolePatch{UserID: ptr(int32(5001)), RotateOnRevoke: ptr(true)}))
+		issued, err := e.IssueCreds(t.Context(), "counted", 0)
+		check(t, err)
+		f.on("GenerateAPIKey", func() { time.Sleep(4 * time.Minute) })
+		go concurrently(2, func(i int) { _, _ = e.RotateKey(t.Context(), int32(5002+1000*i)) })
+		f.set(func() { f.keys[6002] = "key-6002" })
+		time.Sleep(time.Second)
+		checkWithin(t, queueTimeout+time.Second, "the end of a lease", func() error {
+			wantStatus(t, e.RevokeLease(t.Context(), issued.Lease), http.StatusGatewayTimeout)
+			return nil
+		})
+		go func() { _, _ = e.RotateKey(t.Context(), 5001) }()
+		time.Sleep(time.Second)
+		checkWithin(t, 50*time.Millisecond, "a counted read", func() error { return errOf(e.IssueCreds(t.Context(), "counted", 0)) })
+		f.set(func() { f.tainted.Store(true) })
+		time.Sleep(10 * time.Minute)
+		if f.now().keys[5001] != "key-5001" {
+			t.Error("a replacement that waited was made on a tainted mount")
+		}
+	})
+}
+
+// A read that joined a call late waits no longer than a request may take, even if another
+// read joins the call that it then makes.
+func TestLateReadEndsInTime(t *testing.T) {
+	runVirtual(t, func(t *testing.T) {
+		f, e, _ := configured(t)
+		check(t, errOf(e.IssueKey(t.Context(), 5001, 0)))
+		most := storedConfig(t, e).requestDeadline() + time.Second
+		f.failWith("UserGetAPIKey", nil)
+		f.set(func() { f.latency = time.Hour })
+		concurrently(10, func(i int) {
+			time.Sleep(time.Duration(i) * 10 * time.Second)
+			checkWithin(t, most, "a read", func() error {
+				if errOf(e.IssueKey(t.Context(), 5001, 0)) == nil {
+					t.Error("a read was answered")
+				}
+				return nil
+			})
 		})
 	})
 }

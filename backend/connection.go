@@ -82,16 +82,10 @@ func (c *connections) connect(ctx context.Context, config Config) (*connection, 
 		Clock:          c.Clock,
 		Logger:         c.Logger,
 	})
-	l := &link{
-		client:  client,
-		session: s,
-		keys:    newKeys(client, s, config, c.users, c.Clock, c.Logger),
-		bulk:    semaphore.NewWeighted(int64(max(1, config.ConcurrentCalls()/2))),
-	}
-	if err := c.add(l); err != nil {
-		return nil, err
-	}
-	return &connection{config: config, link: l}, nil
+	l := &link{client: client, session: s, keys: newKeys(client, s, config, c.users, c.Clock, c.Logger)}
+	made := &connection{config: config, link: l}
+	l.bulk = semaphore.NewWeighted(made.bulkCalls())
+	return made, c.add(l)
 }
 
 func (c *connections) add(l *link) error {
@@ -246,12 +240,15 @@ func (c *connection) use(ctx context.Context, call session.Call) error {
 	return c.session.Use(ctx, call)
 }
 
-// acquireBulk waits for one of the concurrent calls that are not reserved for reads.
-func (c *connection) acquireBulk(ctx context.Context) (release func(), err error) {
-	if err := c.bulk.Acquire(ctx, 1); err != nil {
+// bulkCalls is how many concurrent calls are not reserved for reads.
+func (c *connection) bulkCalls() int64 { return int64(max(1, c.config.ConcurrentCalls()/2)) }
+
+// acquireBulk waits for n of the concurrent calls that are not reserved for reads.
+func (c *connection) acquireBulk(ctx context.Context, n int64) (release func(), err error) {
+	if err := c.bulk.Acquire(ctx, n); err != nil {
 		return nil, err
 	}
-	return func() { c.bulk.Release(1) }, nil
+	return func() { c.bulk.Release(n) }, nil
 }
 
 // useOnce is use for a call that must not be repeated.

@@ -23,10 +23,12 @@ type user struct {
 	// holders is held while the holders of the user's key are read and changed in
 	// storage, never during a call to ECGrid.
 	holders *semaphore.Weighted
-	// replacing is held while the user's key is being replaced.
+	// replacing is held by one replacement of the user's key at a time, also while that
+	// waits to begin.
 	replacing *semaphore.Weighted
 
 	generation    generation
+	ended         chan struct{} // closed when the replacement ends that has begun
 	uncachedUntil time.Time
 }
 
@@ -56,34 +58,46 @@ func (u *users) lockHolders(ctx context.Context, userID int32) (unlock func(), e
 	return func() { of.holders.Release(1) }, nil
 }
 
-// beginReplacement begins a replacement of the user's key. There is one at a time for
-// each user.
-func (u *users) beginReplacement(ctx context.Context, userID int32) (end func(), err error) {
+// lockReplacement waits for the end of other replacements of the user's key.
+func (u *users) lockReplacement(ctx context.Context, userID int32) (unlock func(), err error) {
 	of := u.get(userID)
 	if err := of.replacing.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
-	u.advance(of)
-	return func() {
-		u.advance(of)
-		of.replacing.Release(1)
-	}, nil
+	return func() { of.replacing.Release(1) }, nil
 }
 
-func (u *users) advance(of *user) {
+// beginReplacement begins a replacement. The caller holds lockReplacement.
+func (u *users) beginReplacement(userID int32) (end func()) {
+	of := u.get(userID)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	of.generation++
+	of.ended = make(chan struct{})
+	return func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		of.generation++
+		close(of.ended)
+	}
 }
 
 // awaitReplacement waits until the user's key is not being replaced.
 func (u *users) awaitReplacement(ctx context.Context, userID int32) (generation, error) {
 	of := u.get(userID)
-	if err := of.replacing.Acquire(ctx, 1); err != nil {
-		return 0, err
+	for {
+		u.mu.Lock()
+		g, ended := of.generation, of.ended
+		u.mu.Unlock()
+		if g.isStable() {
+			return g, nil
+		}
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
 	}
-	defer of.replacing.Release(1)
-	return u.generation(userID), nil
 }
 
 // generation returns the generation of the user's key.

@@ -89,7 +89,8 @@ func (k *keys) fetch(ctx context.Context, userID int32) (string, error) {
 	key, err := k.wait(waiting, call)
 	if waiting.Err() == nil && meaningOf(err).outOfTime {
 		call, _ = k.join(userID, true)
-		return k.lead(waiting, call)
+		go k.lead(context.Background(), call) // this read may not have all the time of the call
+		return k.wait(waiting, call)
 	}
 	return key, err
 }

@@ -8,11 +8,17 @@ import (
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
+// maxLists is how many lists are read at once.
+const maxLists = 8
+
 // ListUsers returns the users that the configured login can see, sorted by UserID.
 func (c *connections) ListUsers(ctx context.Context) ([]ecgrid.User, error) {
 	var users []ecgrid.User
 	err := c.withConnection(ctx, func(current *connection) error {
-		release, err := current.acquireBulk(ctx)
+		ctx, cancel := context.WithTimeout(ctx, current.config.requestDeadline())
+		defer cancel()
+		// A list may take 32 MiB, so there are few at once.
+		release, err := current.acquireBulk(ctx, max(1, current.bulkCalls()/maxLists))
 		if err != nil {
 			return err
 		}

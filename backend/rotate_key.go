@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"vault-plugin-ecgrid/backend/session"
 	"vault-plugin-ecgrid/internal/ecgrid"
 	"vault-plugin-ecgrid/internal/panics"
 )
@@ -31,24 +32,35 @@ type condition func(fingerprint string) (replace bool, err error)
 
 func always(string) (bool, error) { return true, nil }
 
+// queueTimeout bounds how long a replacement waits to begin, behind others of the same
+// user and behind other work. The end of a lease cannot be canceled. It is 2.5 times the
+// longest request_timeout.
+const queueTimeout = 50 * time.Second
+
 // replaceIf replaces the key if the condition holds. There is one replacement at a time
 // for each user.
 func (k *keyRotator) replaceIf(ctx context.Context, userID int32, holds condition) (KeyRotation, error) {
-	end, err := k.users.beginReplacement(ctx, userID)
+	queued, cancel := context.WithTimeout(ctx, queueTimeout)
+	defer cancel()
+	unlock, err := k.users.lockReplacement(queued, userID)
 	if err != nil {
 		return KeyRotation{}, err
 	}
-	defer end()
-	if k.Tainted() {
-		return KeyRotation{}, ErrTainted
-	}
+	defer unlock()
 	done := KeyRotation{UserID: userID}
 	err = k.withConnection(ctx, func(current *connection) error {
-		release, err := current.acquireBulk(ctx)
+		release, err := current.acquireBulk(queued, 1)
 		if err != nil {
 			return err
 		}
 		defer release()
+		if k.Tainted() {
+			return ErrTainted
+		}
+		if now := k.current(); now == nil || now.link != current.link {
+			return session.ErrClosed // while this waited
+		}
+		defer k.users.beginReplacement(userID)()
 		if err := current.refuseOwnUser(ctx, userID); err != nil {
 			return err
 		}

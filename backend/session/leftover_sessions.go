@@ -42,6 +42,7 @@ func (l *Ledger) addLeftover(id string, n Note) {
 func (l *Ledger) logoutLeftovers(ctx context.Context, endpoint ecgrid.Endpoint) {
 	var same sync.WaitGroup
 	for id, n := range l.dueLeftovers() {
+		n.Endpoint.MaxConcurrent = endpoint.MaxConcurrent // it may have changed since
 		if n.Endpoint == endpoint {
 			same.Go(func() { l.logoutLeftover(ctx, id, n) })
 			continue

@@ -24,7 +24,7 @@ const (
 	// connection that was just returned to the pool.
 	maxReadStart = 5 * time.Millisecond
 	// maxOwners bounds the keys that a connection remembers.
-	maxOwners = 1024
+	maxOwners = 128
 	// maxSilence is how long a pooled connection may be silent before a read also tries a
 	// new one; but at most a third of the time that is left.
 	maxSilence = 2 * time.Second
@@ -113,18 +113,21 @@ func (w *watchedConn) checkIdle() bool {
 	if wait > 0 {
 		time.Sleep(wait)
 	}
-	w.awaitRead()
+	if w.awaitRead() {
+		time.Sleep(quietTime)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.reading && !w.unusable
 }
 
-// awaitRead waits until a Read is waiting, or maxReadStart has passed.
-func (w *watchedConn) awaitRead() {
+// awaitRead waits until a Read is waiting, or maxReadStart has passed. It reports whether
+// it had to wait.
+func (w *watchedConn) awaitRead() bool {
 	w.mu.Lock()
 	if w.reading || w.unusable {
 		w.mu.Unlock()
-		return
+		return false
 	}
 	started := make(chan struct{})
 	w.readStarted = started
@@ -133,6 +136,7 @@ func (w *watchedConn) awaitRead() {
 	case <-started:
 	case <-time.After(maxReadStart):
 	}
+	return true
 }
 
 // release ends the use of an acquired connection. If the call failed, the connection must

@@ -110,7 +110,9 @@ func (c *httpCall) read(ctx context.Context, x *exchange) *failure {
 	if key := c.req.key; f == nil && key != nil && x.conn != nil && x.conn.repeatsKey(*key, c.req.userID) {
 		f = &failure{kind: ecgrid.ErrBadAnswer, reason: "another user's key", transient: true}
 	}
-	x.conn.release(f == nil)
+	// A second copy of a response without a key would go unnoticed.
+	noKey := f == nil && c.req.key != nil && *c.req.key == ""
+	x.conn.release(f == nil && !noKey)
 	return f
 }
 
