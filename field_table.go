@@ -25,21 +25,19 @@ type noPatch struct{}
 
 // requestSchema gives the fields that a write takes.
 func (t fieldTable[P, S]) requestSchema() map[string]*framework.FieldSchema {
-	fields := map[string]*framework.FieldSchema{}
-	for _, row := range t {
-		if row.request != nil {
-			fields[row.name] = row.request
-		}
-	}
-	return fields
+	return t.schemas(func(row fieldRow[P, S]) *framework.FieldSchema { return row.request })
 }
 
 // responseSchema gives the fields that a read returns.
 func (t fieldTable[P, S]) responseSchema() map[string]*framework.FieldSchema {
+	return t.schemas(func(row fieldRow[P, S]) *framework.FieldSchema { return row.response })
+}
+
+func (t fieldTable[P, S]) schemas(of func(fieldRow[P, S]) *framework.FieldSchema) map[string]*framework.FieldSchema {
 	fields := map[string]*framework.FieldSchema{}
 	for _, row := range t {
-		if row.response != nil {
-			fields[row.name] = row.response
+		if schema := of(row); schema != nil {
+			fields[row.name] = schema
 		}
 	}
 	return fields

@@ -81,15 +81,25 @@ func parseString(d *framework.FieldData, name string) (*string, error) {
 	return &s, nil
 }
 
+// sentOrDefault tells whether the value of a field has to be parsed. Otherwise it returns
+// nil for an omitted field, and the default for an empty value or a null.
+func sentOrDefault[T any](d *framework.FieldData, name string, defaultValue T) (value *T, parse bool) {
+	raw, sent := d.Raw[name]
+	switch {
+	case !sent:
+		return nil, false
+	case raw == nil || raw == "":
+		return &defaultValue, false
+	}
+	return nil, true
+}
+
 // parseDuration parses a duration field. An empty value or a null is the default.
 func parseDuration(d *framework.FieldData, name string, defaultValue time.Duration) (*time.Duration, error) {
-	raw, sent := d.Raw[name]
-	if !sent {
-		return nil, nil
+	if value, parse := sentOrDefault(d, name, defaultValue); !parse {
+		return value, nil
 	}
-	if raw == nil || raw == "" {
-		return &defaultValue, nil
-	}
+	raw := d.Raw[name]
 	duration, err := parseutil.ParseDurationSecond(raw)
 	number, isFloat := raw.(float64)
 	switch {
@@ -125,12 +135,8 @@ func parseUserID(d *framework.FieldData) (*int32, error) {
 
 // parseInt parses a field that is a whole number. An empty value or a null is the default.
 func parseInt(d *framework.FieldData, name string, defaultValue int) (*int, error) {
-	raw, sent := d.Raw[name]
-	if !sent {
-		return nil, nil
-	}
-	if raw == nil || raw == "" {
-		return &defaultValue, nil
+	if value, parse := sentOrDefault(d, name, defaultValue); !parse {
+		return value, nil
 	}
 	text, err := numberText(d, name)
 	if err != nil {

@@ -126,6 +126,16 @@ func (c *calendar) unreadNames() []string {
 	return slices.Sorted(maps.Keys(c.unread))
 }
 
+// each calls do for each item that is due. It stops at a failure that the next item would
+// meet too; the others stay due.
+func (c *calendar) each(ctx context.Context, now time.Time, do func(ctx context.Context, name string) error) {
+	for _, name := range c.due(now) {
+		if err := do(ctx, name); err != nil && (meaningOf(err).systemic || ctx.Err() != nil) {
+			return
+		}
+	}
+}
+
 // due returns the items that are due, the longest overdue first.
 func (c *calendar) due(now time.Time) []string {
 	c.mu.Lock()

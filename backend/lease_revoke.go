@@ -57,17 +57,14 @@ func (l *leases) endKey(ctx context.Context, lease Lease) error {
 func (l *leases) tidyDue(ctx context.Context) error {
 	due := l.store.agenda.holders
 	err := due.load(ctx, l.store.holderPaths, l.store.holderExpiry)
-	for _, path := range due.due(l.Clock.Now()) {
+	due.each(ctx, l.Clock.Now(), func(ctx context.Context, path string) error {
 		failed := l.tidy(ctx, path)
-		if failed == nil {
-			continue
+		if failed != nil {
+			due.set(path, l.Clock.Now().Add(tidyRetry))
+			l.Logger.Warn("a lease that Vault has not ended could not be ended", "error", failed)
 		}
-		due.set(path, l.Clock.Now().Add(tidyRetry))
-		l.Logger.Warn("a lease that Vault has not ended could not be ended", "error", failed)
-		if meaningOf(failed).systemic || ctx.Err() != nil {
-			break // the others stay due
-		}
-	}
+		return failed
+	})
 	return err
 }
 

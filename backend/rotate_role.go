@@ -26,20 +26,17 @@ func (r *roles) RotateRole(ctx context.Context, name string) (KeyRotation, error
 func (r *roles) rotateAllDue(ctx context.Context) error {
 	due := r.store.agenda.roles
 	err := due.load(ctx, r.store.roleNames, r.store.roleWakeTime)
-	for _, name := range due.due(r.Clock.Now()) {
+	due.each(ctx, r.Clock.Now(), func(ctx context.Context, name string) error {
 		failed := r.rotateDue(ctx, name)
-		if failed == nil {
-			continue
-		}
 		if meaningOf(failed).skipped {
 			due.reload(name)
-			continue
+			return nil
 		}
-		r.Logger.Warn("a scheduled rotation did not succeed", "role", name, "error", failed)
-		if meaningOf(failed).systemic || ctx.Err() != nil {
-			break // the others stay due
+		if failed != nil {
+			r.Logger.Warn("a scheduled rotation did not succeed", "role", name, "error", failed)
 		}
-	}
+		return failed
+	})
 	return err
 }
 

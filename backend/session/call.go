@@ -70,15 +70,15 @@ func (s *Session) WhoAmI(ctx context.Context, sessionID string) error {
 
 // callOnce runs call with the shared session, and drops the session if it is dead.
 func (s *Session) callOnce(ctx context.Context, call Call) (dead, begun bool, err error) {
-	open := &openSession{id: s.APIKey, worked: true}
+	open := s.apiKey
 	for !begun {
-		if s.APIKey == "" {
+		if s.apiKey == nil {
 			if open, err = s.acquire(ctx); err != nil {
 				return false, false, err
 			}
 		}
 		err = s.limit(ctx, func() error {
-			if s.APIKey == "" && !s.isCurrent(open) { // it ended during the wait
+			if s.apiKey == nil && !s.isCurrent(open) { // it ended during the wait
 				return nil
 			}
 			begun = true
@@ -95,7 +95,7 @@ func (s *Session) callOnce(ctx context.Context, call Call) (dead, begun bool, er
 	switch {
 	case state == sessionAlive:
 		s.setWorked(open)
-	case state == sessionDead && s.APIKey == "":
+	case state == sessionDead && s.apiKey == nil:
 		s.drop(open)
 	case state == sessionDead && !s.Classify(err).Inconclusive:
 		err = fmt.Errorf("%w (api_key)", ErrRefused)

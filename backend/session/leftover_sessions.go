@@ -38,12 +38,11 @@ func (l *Ledger) addLeftover(id string, n Note) {
 }
 
 // logoutLeftovers logs out leftovers before a Login. It waits only for those at the
-// endpoint of the Login.
+// server of the Login.
 func (l *Ledger) logoutLeftovers(ctx context.Context, endpoint ecgrid.Endpoint) {
 	var same sync.WaitGroup
 	for id, n := range l.dueLeftovers() {
-		n.Endpoint.MaxConcurrent = endpoint.MaxConcurrent // it may have changed since
-		if n.Endpoint == endpoint {
+		if n.Endpoint.SameServer(endpoint) {
 			same.Go(func() { l.logoutLeftover(ctx, id, n) })
 			continue
 		}

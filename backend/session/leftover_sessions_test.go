@@ -148,3 +148,27 @@ func TestLeftoverIsGivenUpAfterADay(t *testing.T) {
 		}
 	})
 }
+
+// A Login waits for the leftovers of its server, even if a timeout or a limit has changed
+// since, and for those of no other server.
+func TestLeftoversOfTheSameServer(t *testing.T) {
+	t.Parallel()
+	noted := ecgrid.Endpoint{URL: "https://one.example/", CACert: "ca", RequestTimeout: time.Second, MaxConcurrent: 16}
+	for name, tt := range map[string]struct {
+		change func(*ecgrid.Endpoint)
+		want   bool
+	}{
+		"unchanged":     {func(*ecgrid.Endpoint) {}, true},
+		"timeout":       {func(e *ecgrid.Endpoint) { e.RequestTimeout = time.Minute }, true},
+		"limit":         {func(e *ecgrid.Endpoint) { e.MaxConcurrent = 64 }, true},
+		"URL":           {func(e *ecgrid.Endpoint) { e.URL = "https://two.example/" }, false},
+		"trust":         {func(e *ecgrid.Endpoint) { e.CACert = "" }, false},
+		"verified name": {func(e *ecgrid.Endpoint) { e.TLSServerName = "two.example" }, false},
+	} {
+		now := noted
+		tt.change(&now)
+		if got := noted.SameServer(now); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

@@ -102,6 +102,7 @@ type Config struct {
 type Session struct {
 	Config
 	calls     *semaphore.Weighted // limits concurrent calls
+	apiKey    *openSession        // stands for a session if there is an API key; else nil
 	fromWrite atomic.Bool         // a config write verifies its credential
 
 	mu         sync.Mutex     // guards the fields below
@@ -128,11 +129,15 @@ type openSession struct {
 
 // New returns a Session without an open session. It does no I/O.
 func New(c Config) *Session {
-	return &Session{
+	s := &Session{
 		Config:     c,
 		candidates: c.Candidates,
 		calls:      semaphore.NewWeighted(int64(c.MaxConcurrent)),
 	}
+	if c.APIKey != "" {
+		s.apiKey = &openSession{id: c.APIKey, worked: true}
+	}
+	return s
 }
 
 // AddCandidates adds passwords that the login may have from now on.

@@ -28,6 +28,12 @@ type Endpoint struct {
 	MaxConcurrent int
 }
 
+// SameServer reports whether both reach the same server with the same trust, whatever their
+// timeouts and limits.
+func (e Endpoint) SameServer(other Endpoint) bool {
+	return e.URL == other.URL && e.CACert == other.CACert && e.TLSServerName == other.TLSServerName
+}
+
 // Client is what the engine needs of ECGrid, over any transport. An API key can
 // replace a sessionID (vendor docs). Every failure wraps exactly one sentinel of this
 // package. A Client is safe for concurrent use.

@@ -106,13 +106,12 @@ func (c *httpCall) roundTrip(ctx context.Context, transport *http.Transport, x *
 // needed.
 func (c *httpCall) read(ctx context.Context, x *exchange) *failure {
 	defer x.resp.Body.Close()
-	f := readResponse(ctx, c.req, x.resp)
-	if key := c.req.key; f == nil && key != nil && x.conn != nil && x.conn.repeatsKey(*key, c.req.userID) {
+	f, key := readResponse(ctx, c.req, x.resp), c.req.key
+	if f == nil && key != nil && x.conn != nil && x.conn.repeatsKey(*key, c.req.userID) {
 		f = &failure{kind: ecgrid.ErrBadAnswer, reason: "another user's key", transient: true}
 	}
 	// A second copy of a response without a key would go unnoticed.
-	noKey := f == nil && c.req.key != nil && *c.req.key == ""
-	x.conn.release(f == nil && !noKey)
+	x.conn.release(f == nil && (key == nil || *key != ""))
 	return f
 }
 
