@@ -87,9 +87,10 @@ func obtainPlugin(root, to string) error {
 }
 
 // Environment is a process environment without the user's own Vault settings and token.
-func Environment(home string) []string {
+// Of the user's variables it keeps PATH, TMPDIR and those named.
+func Environment(home string, keep ...string) []string {
 	env := []string{"HOME=" + home}
-	for _, name := range []string{"PATH", "TMPDIR"} {
+	for _, name := range append([]string{"PATH", "TMPDIR"}, keep...) {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
 		}

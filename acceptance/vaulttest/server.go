@@ -24,7 +24,7 @@ type Config struct {
 // Write writes vault.hcl and what it refers to. It returns the server's URL and the TLS
 // settings of a client.
 func (c Config) Write() (addr string, trust *tls.Config, err error) {
-	api, cluster, err := freePorts()
+	api, cluster, err := FreePorts()
 	if err != nil {
 		return "", nil, err
 	}
@@ -72,8 +72,9 @@ func (c Config) writeCertificate() (*tls.Config, error) {
 	return testcert.ClientConfig(authority.PEM), err
 }
 
-// freePorts holds the first port while it looks for the second, so that they differ.
-func freePorts() (a, b string, err error) {
+// FreePorts returns two free addresses (host:port) on loopback. It holds the first while it
+// looks for the second, so that they differ.
+func FreePorts() (a, b string, err error) {
 	first, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", "", err

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-ecgrid/acceptance/vaulttest"
 	"vault-plugin-ecgrid/bench/internal/upstream"
 )
 
@@ -25,7 +26,7 @@ func TestConfigureOlderBuild(t *testing.T) {
 		stored = fields
 	}))
 	defer server.Close()
-	v := &Vault{Addr: strings.TrimPrefix(server.URL, "http://"), client: server.Client()}
+	v := &Vault{Addr: strings.TrimPrefix(server.URL, "http://"), api: vaulttest.Client{HTTP: server.Client(), Addr: server.URL}}
 	a := upstream.Access{Addr: "a:1", Login: "l"}
 	if err := v.Configure(t.Context(), MustFind(ECGrid), a, nil); Status(err) != http.StatusBadRequest {
 		t.Errorf("this build: %v", err)

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"vault-plugin-ecgrid/acceptance/vaulttest"
 	"vault-plugin-ecgrid/bench/internal/proc"
 )
 
@@ -30,10 +29,9 @@ type Vault struct {
 	Addr  string // host:port
 	Token string // of a reader. Its policy allows everything in the mounts.
 
-	tools  *Tools
-	dir    string
-	client *http.Client
-	root   string // token
+	tools *Tools
+	dir   string
+	api   vaulttest.Client // with the root token
 }
 
 // Start starts a new Vault, initializes it and unseals it.
@@ -42,7 +40,7 @@ func (t *Tools) Start(ctx context.Context, storage string) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &Vault{tools: t, dir: dir, client: &http.Client{Timeout: 5 * time.Minute}}
+	v := &Vault{tools: t, dir: dir, api: vaulttest.Client{HTTP: &http.Client{Timeout: 5 * time.Minute}}}
 	if err := v.start(ctx, storage); err != nil {
 		log := v.logTail()
 		v.Stop()
@@ -62,14 +60,14 @@ func (v *Vault) start(ctx context.Context, storage string) error {
 	defer log.Close()
 	cmd := exec.Command(v.tools.vault, "server", "-config="+v.configFile())
 	cmd.Dir, cmd.Stdout, cmd.Stderr = v.dir, log, log
-	cmd.Env = cleanEnv(v.dir)
+	cmd.Env = vaulttest.Environment(v.dir, "GOMAXPROCS", "GOGC", "GOMEMLIMIT")
 	if v.Group, err = proc.Start(cmd); err != nil {
 		return err
 	}
 	if err := v.await(ctx, "sys/seal-status"); err != nil {
 		return err
 	}
-	if err := v.unseal(ctx); err != nil {
+	if err := v.unseal(); err != nil {
 		return err
 	}
 	return v.createToken(ctx)
@@ -84,11 +82,11 @@ func (v *Vault) await(ctx context.Context, path string) error {
 }
 
 func (v *Vault) writeConfig(storage string) error {
-	ports, err := freePorts(2)
+	addr, cluster, err := vaulttest.FreePorts()
 	if err != nil {
 		return err
 	}
-	v.Addr = fmt.Sprintf("127.0.0.1:%d", ports[0])
+	v.Addr, v.api.Addr = addr, "http://"+addr
 	stanza := `storage "inmem" {}`
 	if storage == Raft {
 		// HashiCorp recommends a multiplier of 1 for production.
@@ -97,60 +95,26 @@ func (v *Vault) writeConfig(storage string) error {
 	config := fmt.Sprintf(`%s
 listener "tcp" {
   address         = %q
-  cluster_address = "127.0.0.1:%d"
+  cluster_address = %q
   tls_disable     = true
 }
 api_addr         = "http://%s"
-cluster_addr     = "https://127.0.0.1:%d"
+cluster_addr     = "https://%s"
 plugin_directory = %q
 disable_mlock    = true
 log_level        = "error"
-`, stanza, v.Addr, ports[1], v.Addr, ports[1], v.tools.pluginDir)
+`, stanza, addr, cluster, addr, cluster, v.tools.pluginDir)
 	return os.WriteFile(v.configFile(), []byte(config), 0o600)
 }
 
-// freePorts returns n different ports.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close() // only now, so that the ports differ
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
-}
-
-// cleanEnv returns an environment without the user's own Vault settings.
-func cleanEnv(home string) []string {
-	env := []string{"HOME=" + home}
-	for _, name := range []string{"PATH", "TMPDIR", "GOMAXPROCS", "GOGC", "GOMEMLIMIT"} {
-		if value, ok := os.LookupEnv(name); ok {
-			env = append(env, name+"="+value)
-		}
-	}
-	return env
-}
-
 // unseal initializes and unseals Vault.
-func (v *Vault) unseal(ctx context.Context) error {
-	var keys struct {
-		Keys      []string `json:"keys"`
-		RootToken string   `json:"root_token"`
-	}
-	if err := v.Do(ctx, http.MethodPut, "sys/init", map[string]any{"secret_shares": 1, "secret_threshold": 1}, &keys); err != nil {
+func (v *Vault) unseal() error {
+	key, root, err := v.api.Initialize()
+	if err != nil {
 		return err
 	}
-	if len(keys.Keys) != 1 {
-		return errors.New("sys/init returned no key")
-	}
-	v.root = keys.RootToken
-	if err := v.Do(ctx, http.MethodPut, "sys/unseal", map[string]any{"key": keys.Keys[0]}, nil); err != nil {
-		return err
-	}
-	return v.await(ctx, "sys/health")
+	v.api.Token = root
+	return v.api.Unseal(key)
 }
 
 // createToken creates the reader's token. A root token would skip the policy check.
@@ -191,41 +155,21 @@ func Status(err error) int {
 // Do sends a request with the root token. It decodes the answer into result unless that
 // is nil.
 func (v *Vault) Do(ctx context.Context, method, path string, body, result any) error {
-	var payload io.Reader
-	if body != nil {
-		raw, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		payload = bytes.NewReader(raw)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+v.Addr+"/v1/"+path, payload)
-	if err != nil {
+	r, err := v.api.DoContext(ctx, method, path, body)
+	switch {
+	case err != nil:
 		return err
-	}
-	req.Header.Set("X-Vault-Token", v.root)
-	req.Header.Set("X-Vault-Request", "true")
-	resp, err := v.client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode >= 300 {
-		return &statusError{method, path, resp.StatusCode, answer}
-	}
-	if result == nil {
+	case !r.OK():
+		return &statusError{method, path, r.Status, r.Body}
+	case result == nil:
 		return nil
 	}
-	return json.Unmarshal(answer, result)
+	return json.Unmarshal(r.Body, result)
 }
 
 // Stop stops Vault and its plugins, and removes its data.
 func (v *Vault) Stop() {
-	v.client.CloseIdleConnections()
+	v.api.HTTP.CloseIdleConnections()
 	if v.Group != nil {
 		v.Group.Stop(20 * time.Second)
 	}
