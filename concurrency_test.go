@@ -89,9 +89,11 @@ func TestRotateConcurrently(t *testing.T) {
 func TestReadsDoNotCallVault(t *testing.T) {
 	t.Parallel()
 	m := newTestMount(t)
-	m.configure(nil)
-	m.must(logical.ReadOperation, "keys/5001", nil) // what could not be asked is not cached
-	m.vault.ReplicationStateVal = consts.ReplicationPerformanceDisabled | consts.ReplicationDRDisabled
+	known := m.vault.ReplicationStateVal
+	m.vault.ReplicationStateVal = consts.ReplicationUnknown
+	m.backend = m.serve()
+	m.configure(nil) // what could not be asked is not cached
+	m.vault.ReplicationStateVal = known
 	m.must(logical.ReadOperation, "keys/5001", nil)
 	before := m.vault.asked.Load()
 	for range 20 {

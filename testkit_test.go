@@ -31,6 +31,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/helper/testhelpers/schema"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/hashicorp/vault/sdk/plugin"
@@ -73,6 +74,7 @@ func newTestMount(t testing.TB) *testMount {
 		t: t, storage: new(logical.InmemStorage), sim: sim, plugin: p,
 		paths: p.newBackend(&logical.BackendConfig{}), vault: &fakeVault{StaticSystemView: logical.TestSystemView()}, log: new(logRecorder),
 	}
+	m.vault.ReplicationStateVal = consts.ReplicationPerformanceDisabled | consts.ReplicationDRDisabled // as Vault Community says
 	t.Cleanup(func() {
 		if m.holdsSecret(m.log.String()) {
 			t.Error("the log contains a secret")

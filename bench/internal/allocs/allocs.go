@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/hashicorp/vault/sdk/plugin"
 
@@ -90,8 +91,10 @@ func (c contender) measure(b *testing.B, a upstream.Access, n int) (report.Alloc
 	}
 	mount := raw.(logical.Backend)
 	storage := new(logical.InmemStorage)
+	system := logical.TestSystemView() // says what Vault Community says
+	system.ReplicationStateVal = consts.ReplicationPerformanceDisabled | consts.ReplicationDRDisabled
 	err = mount.Setup(ctx, &logical.BackendConfig{
-		Logger: hclog.NewNullLogger(), System: logical.TestSystemView(), StorageView: storage, BackendUUID: "bench",
+		Logger: hclog.NewNullLogger(), System: system, StorageView: storage, BackendUUID: "bench",
 	})
 	if err != nil {
 		return report.Allocs{}, err
