@@ -1,5 +1,5 @@
 // Command ecgrid-simulator is a stand-in for ECGrid. On one port of this machine it serves
-// ECGridOS v4.1 over SOAP, with a WSDL, and the part of the REST API that uses API keys.
+// ECGridOS v4.1 over SOAP, with a WSDL, and the REST API v2.6, with an OpenAPI document.
 package main
 
 import (
@@ -35,8 +35,8 @@ func main() {
 type settings struct {
 	listen, readyFile, usersFile, caFile, clientIP string
 	tls, version, help                             bool
-	idle, forget                                   time.Duration
-	sessionCap                                     int
+	idle, forget, tokenLife                        time.Duration
+	sessionCap, rateLimit                          int
 }
 
 func parse(args []string, out io.Writer) (settings, error) {
@@ -48,8 +48,10 @@ func parse(args []string, out io.Writer) (settings, error) {
 	f.StringVar(&c.usersFile, "users", "", "JSON `file` with the users, instead of the default ones")
 	f.BoolVar(&c.tls, "tls", false, "serve https with a certificate of a new CA (needs --ca-file)")
 	f.StringVar(&c.caFile, "ca-file", "", "`file` to write the CA to, in PEM")
-	f.DurationVar(&c.idle, "session-idle", simulator.DefaultIdleTimeout, "idle time after which a session expires")
-	f.IntVar(&c.sessionCap, "session-cap", simulator.DefaultSessionCap, "maximum of open sessions of a user")
+	f.DurationVar(&c.idle, "session-idle", simulator.DefaultIdleTimeout, "idle time after which a SOAP session expires")
+	f.IntVar(&c.sessionCap, "session-cap", simulator.DefaultSessionCap, "maximum of open sessions of a user, SOAP sessions and REST tokens together")
+	f.DurationVar(&c.tokenLife, "token-life", simulator.DefaultTokenLife, "time after which a REST token expires")
+	f.IntVar(&c.rateLimit, "rate-limit", 0, "maximum of REST calls of a user in a second; 0 is none")
 	f.StringVar(&c.clientIP, "client-ip", "real", "client address that a session is bound to: `real`, connection (a new one for each connection) or request (a new one for each request)")
 	f.DurationVar(&c.forget, "forget-idle", 0, "idle time after which a connection gets no answers, as behind a firewall that forgot it; 0 is never")
 	f.BoolVar(&c.version, "version", false, "print the version and exit")
@@ -83,6 +85,10 @@ func (c settings) check(rest []string) error {
 		return errors.New("--tls and --ca-file go together: a client needs the CA")
 	case c.idle <= 0:
 		return errors.New("--session-idle must be above 0")
+	case c.tokenLife <= 0:
+		return errors.New("--token-life must be above 0")
+	case c.rateLimit < 0:
+		return errors.New("--rate-limit must not be below 0")
 	case c.forget < 0:
 		return errors.New("--forget-idle must not be below 0")
 	case clientIPs[c.clientIP] == nil:
@@ -107,7 +113,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	server, err := simulator.Start(
-		simulator.Options{Users: users, IdleTimeout: c.idle, SessionCap: c.sessionCap, ClientIP: clientIPs[c.clientIP]()},
+		simulator.Options{
+			Users: users, IdleTimeout: c.idle, SessionCap: c.sessionCap, ClientIP: clientIPs[c.clientIP](),
+			TokenLife: c.tokenLife, RateLimit: c.rateLimit,
+		},
 		simulator.ServerOptions{Listen: c.listen, TLS: c.tls, ForgetAfter: c.forget})
 	if err != nil {
 		return err

@@ -229,6 +229,8 @@ func TestRefusals(t *testing.T) {
 		"idle":            {[]string{"--session-idle", "0s"}, "--session-idle must be above 0"},
 		"cap":             {[]string{"--session-cap", "0"}, "--session-cap must be at least 1"},
 		"client IP":       {[]string{"--client-ip", "mine"}, "--client-ip must be real, connection or request"},
+		"token life":      {[]string{"--token-life", "0s"}, "--token-life must be above 0"},
+		"rate limit":      {[]string{"--rate-limit", "-1"}, "--rate-limit must not be below 0"},
 		"forget":          {[]string{"--forget-idle", "-1s"}, "--forget-idle must not be below 0"},
 		"listen":          {[]string{"--listen", "no-port"}, "no-port"},
 		"ready file":      {[]string{"--ready-file", missing}, "--ready-file"},
@@ -254,6 +256,53 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// call sends a REST request. It returns the status and the token in the answer, if any.
+func call(t *testing.T, method, url, token, body string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "Bearer "+token)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Data struct {
+			Token string `json:"token"`
+		} `json:"data"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, answer.Data.Token
+}
+
+func TestTokenLife(t *testing.T) {
+	t.Parallel()
+	for life, want := range map[string]int{"1ns": http.StatusUnauthorized, "1h": http.StatusOK} {
+		r := launch(t, "--token-life", life, "--users", write(t, `[{"user_id": 1, "login_name": "a", "password": "p", "auth_level": "NetworkAdmin"}]`))
+		_, token := call(t, http.MethodPost, r.ready.REST+"/auth/login", "", `{"login":"a","password":"p"}`)
+		if status, _ := call(t, http.MethodGet, r.ready.REST+"/users/me", token, ""); token == "" || status != want {
+			t.Errorf("--token-life %s: HTTP %d, want %d", life, status, want)
+		}
+	}
+}
+
+func TestRateLimit(t *testing.T) {
+	t.Parallel()
+	r := launch(t, "--rate-limit", "1")
+	for range 100 { // two of them are in one second
+		if status, _ := call(t, http.MethodPost, r.ready.REST+"/auth/login", "", `{"login":"a","password":"p"}`); status == http.StatusTooManyRequests {
+			return
+		}
+	}
+	t.Error("no call was limited")
 }
 
 func TestVersionAndHelp(t *testing.T) {

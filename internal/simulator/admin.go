@@ -12,7 +12,7 @@ import (
 //	POST   /simulator/fault        inject a Fault, in its JSON form
 //	DELETE /simulator/fault        clear all faults
 //	POST   /simulator/rotate/{id}  replace a user's API key
-//	POST   /simulator/kill/{id}    end a user's sessions; 0 is all users
+//	POST   /simulator/kill/{id}    end a user's sessions and tokens; 0 is all users
 //	POST   /simulator/fill/{id}    fill a user's session table
 //
 // They need no credential and return none.

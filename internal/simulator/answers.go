@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -24,30 +23,31 @@ const (
 	AnswerReset    Answer = "reset"      // the connection is reset
 	AnswerSilent   Answer = "silent"     // the connection stays open without an answer
 	AnswerHTML     Answer = "html"       // an HTML page, status 200 or Fault.Status
-	AnswerStatus   Answer = "status"     // Fault.Status (503) without SOAP
+	AnswerStatus   Answer = "status"     // Fault.Status (503) without SOAP; over REST with the documented error, if there is one
 	AnswerRedirect Answer = "redirect"   // 302 or Fault.Status, to Fault.URL
 	AnswerEmpty    Answer = "empty-body" // status 200, no body
 	AnswerHuge     Answer = "huge"       // 50 MB that begin like the right answer
-	AnswerEntities Answer = "entities"   // a billion laughs
+	AnswerEntities Answer = "entities"   // a billion laughs; over REST 1,000,000 nested arrays
 )
 
-// These answers apply the operation and spoil its answer.
+// These answers apply the operation and spoil its answer. What follows a semicolon is for REST.
 const (
 	AnswerResetAfter     Answer = "reset-after"     // the connection is reset
 	AnswerTwice          Answer = "twice"           // the whole answer, two times
 	AnswerHalf           Answer = "half"            // ends in the middle of the body
+	AnswerTruncated      Answer = "truncated"       // half the body as if it were all
 	AnswerDrip           Answer = "drip"            // byte by byte
-	AnswerEmptyResult    Answer = "empty-result"    // <OpResult />
-	AnswerAbsentResult   Answer = "absent-result"   // <OpResponse></OpResponse>
-	AnswerWrongNamespace Answer = "wrong-namespace" // the namespace of the newer docs
-	AnswerWrongOp        Answer = "wrong-operation" // another operation's response
+	AnswerEmptyResult    Answer = "empty-result"    // <OpResult />; "data" is "", {} or []
+	AnswerAbsentResult   Answer = "absent-result"   // <OpResponse></OpResponse>; no "data"
+	AnswerNullResult     Answer = "null-result"     // <OpResult xsi:nil="true" />; "data" is null
+	AnswerWrongType      Answer = "wrong-type"      // an element in the result's place; "data" is [[result]]
+	AnswerTwoResults     Answer = "two-results"     // <OpResult> twice; "data" twice, with null first
+	AnswerWrongNamespace Answer = "wrong-namespace" // the namespace of the newer docs; the envelope is in {"d": …}
+	AnswerWrongOp        Answer = "wrong-operation" // another operation's response; its "data"
 	AnswerUTF16          Answer = "utf-16"
 	AnswerLatin1         Answer = "iso-8859-1"
 	AnswerGzip           Answer = "gzip" // whether the client accepts it or not
 )
-
-// otherNamespace is the wrong namespace in the vendor's newer documentation.
-const otherNamespace = "http://www.ecgridos.net/"
 
 // badAnswer writes one Answer. reply is nil if the operation was not applied.
 type badAnswer struct {
@@ -58,30 +58,50 @@ type badAnswer struct {
 	reply *reply
 }
 
-var badAnswers = map[Answer]struct {
-	applies bool
-	write   func(badAnswer)
-}{
-	AnswerReset:    {false, badAnswer.reset},
-	AnswerSilent:   {false, func(b badAnswer) { <-b.r.Context().Done() }},
-	AnswerHTML:     {false, badAnswer.writeHTML},
-	AnswerStatus:   {false, badAnswer.writeStatus},
-	AnswerRedirect: {false, badAnswer.redirect},
-	AnswerEmpty:    {false, func(b badAnswer) { b.w.WriteHeader(http.StatusOK) }},
-	AnswerHuge:     {false, badAnswer.writeHuge},
-	AnswerEntities: {false, badAnswer.writeEntities},
+// answerKind is how an Answer is written over each transport.
+type answerKind struct {
+	applies    bool
+	soap, rest func(badAnswer)
+}
 
-	AnswerResetAfter:     {true, badAnswer.reset},
-	AnswerTwice:          {true, badAnswer.writeTwice},
-	AnswerHalf:           {true, badAnswer.writeHalf},
-	AnswerDrip:           {true, badAnswer.drip},
-	AnswerEmptyResult:    {true, func(b badAnswer) { b.replaceResult("<" + b.req.op + "Result />") }},
-	AnswerAbsentResult:   {true, func(b badAnswer) { b.replaceResult("") }},
-	AnswerWrongNamespace: {true, badAnswer.changeNamespace},
-	AnswerWrongOp:        {true, badAnswer.renameOperation},
-	AnswerUTF16:          {true, badAnswer.writeUTF16},
-	AnswerLatin1:         {true, badAnswer.writeLatin1},
-	AnswerGzip:           {true, badAnswer.writeGzip},
+// sameWay is an Answer that does not depend on the transport.
+func sameWay(applies bool, write func(badAnswer)) answerKind {
+	return answerKind{applies, write, write}
+}
+
+var badAnswers = map[Answer]answerKind{
+	AnswerReset:    sameWay(false, badAnswer.reset),
+	AnswerSilent:   sameWay(false, func(b badAnswer) { <-b.r.Context().Done() }),
+	AnswerHTML:     sameWay(false, badAnswer.writeHTML),
+	AnswerStatus:   {false, badAnswer.writeStatus, badAnswer.writeRESTStatus},
+	AnswerRedirect: sameWay(false, badAnswer.redirect),
+	AnswerEmpty:    sameWay(false, func(b badAnswer) { b.w.WriteHeader(http.StatusOK) }),
+	AnswerHuge:     {false, badAnswer.writeHugeXML, badAnswer.writeHugeJSON},
+	AnswerEntities: {false, badAnswer.writeEntities, badAnswer.writeNested},
+
+	AnswerResetAfter:     sameWay(true, badAnswer.reset),
+	AnswerTwice:          sameWay(true, badAnswer.writeTwice),
+	AnswerHalf:           sameWay(true, badAnswer.writeHalf),
+	AnswerTruncated:      sameWay(true, badAnswer.truncate),
+	AnswerDrip:           sameWay(true, badAnswer.drip),
+	AnswerEmptyResult:    {true, badAnswer.emptyResult, badAnswer.emptyData},
+	AnswerAbsentResult:   {true, badAnswer.absentResult, badAnswer.absentData},
+	AnswerNullResult:     {true, badAnswer.nilResult, badAnswer.nullData},
+	AnswerWrongType:      {true, badAnswer.nestResult, badAnswer.nestData},
+	AnswerTwoResults:     {true, badAnswer.doubleResult, badAnswer.doubleData},
+	AnswerWrongNamespace: {true, badAnswer.changeNamespace, badAnswer.wrapEnvelope},
+	AnswerWrongOp:        {true, badAnswer.renameOperation, badAnswer.otherData},
+	AnswerUTF16:          {true, badAnswer.writeXMLAsUTF16, badAnswer.writeJSONAsUTF16},
+	AnswerLatin1:         {true, badAnswer.writeXMLAsLatin1, badAnswer.writeJSONAsLatin1},
+	AnswerGzip:           sameWay(true, badAnswer.writeGzip),
+}
+
+func (b badAnswer) write(kind answerKind) {
+	if b.req.transport == TransportREST {
+		kind.rest(b)
+		return
+	}
+	kind.soap(b)
 }
 
 // reset sends a TCP RST if it can.
@@ -105,49 +125,25 @@ func (b badAnswer) writeHTML() {
 	b.w.WriteHeader(cmp.Or(b.fault.Status, http.StatusOK))
 	_, _ = io.WriteString(b.w, "<!DOCTYPE html>\n<html><head><title>Maintenance</title></head><body><h1>Please try later</h1><br>\n")
 	if b.fault.Echo {
-		_, _ = b.w.Write(b.req.body)
+		_, _ = b.w.Write(b.req.echo)
 	}
 	_, _ = io.WriteString(b.w, "</body></html>\n")
 }
 
-func (b badAnswer) writeStatus() {
-	status := cmp.Or(b.fault.Status, http.StatusServiceUnavailable)
-	if slices.Contains(restOps, b.req.op) {
-		restError{status, restCodes[status]}.reply(http.StatusText(status)).send(b.w)
-		return
+// writeFiller writes Fault.Bytes in pieces, to keep the simulator's memory small. It returns
+// false if the client has left.
+func (b badAnswer) writeFiller() bool {
+	chunk := bytes.Repeat([]byte("A"), 64<<10)
+	for left := cmp.Or(b.fault.Bytes, 50<<20); left > 0; left -= int64(len(chunk)) {
+		if _, err := b.w.Write(chunk[:min(left, int64(len(chunk)))]); err != nil {
+			return false
+		}
 	}
-	http.Error(b.w, http.StatusText(status), status)
+	return true
 }
 
 func (b badAnswer) redirect() {
 	http.Redirect(b.w, b.r, b.fault.URL, cmp.Or(b.fault.Status, http.StatusFound))
-}
-
-const envelopeStart = `<?xml version="1.0" encoding="utf-8"?><soap:Envelope xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/"><soap:Body>`
-
-// writeHuge streams to keep the simulator's memory small.
-func (b badAnswer) writeHuge() {
-	op := b.req.op
-	b.w.Header().Set("Content-Type", "text/xml; charset=utf-8")
-	fmt.Fprintf(b.w, `%s<%sResponse xmlns="%s"><%sResult>`, envelopeStart, op, Namespace, op)
-	chunk := []byte(strings.Repeat("A", 64<<10))
-	for left := cmp.Or(b.fault.Bytes, 50<<20); left > 0; left -= int64(len(chunk)) {
-		if _, err := b.w.Write(chunk[:min(left, int64(len(chunk)))]); err != nil {
-			return
-		}
-	}
-	fmt.Fprintf(b.w, "</%sResult></%sResponse></soap:Body></soap:Envelope>", op, op)
-}
-
-func (b badAnswer) writeEntities() {
-	op := b.req.op
-	b.w.Header().Set("Content-Type", "text/xml; charset=utf-8")
-	fmt.Fprint(b.w, `<?xml version="1.0" encoding="utf-8"?><!DOCTYPE lolz [<!ENTITY l0 "lol">`)
-	for i := 1; i < 10; i++ {
-		fmt.Fprintf(b.w, `<!ENTITY l%d "%s">`, i, strings.Repeat(fmt.Sprintf("&l%d;", i-1), 10))
-	}
-	fmt.Fprintf(b.w, `]><soap:Envelope xmlns:soap="%s"><soap:Body><%sResponse xmlns="%s"><%sResult>&l9;</%sResult></%sResponse></soap:Body></soap:Envelope>`,
-		soap11.envelope, op, Namespace, op, op, op)
 }
 
 // twiceTimeout is how long a connection stays open after a second answer.
@@ -192,6 +188,8 @@ func (b badAnswer) writeHalf() {
 	panic(http.ErrAbortHandler)
 }
 
+func (b badAnswer) truncate() { b.send(b.reply.contentType, b.reply.body[:len(b.reply.body)/2]) }
+
 func (b badAnswer) drip() {
 	b.w.Header().Set("Content-Type", b.reply.contentType)
 	b.w.WriteHeader(b.reply.status)
@@ -210,34 +208,15 @@ func (b badAnswer) send(contentType string, body []byte) {
 	(&reply{status: b.reply.status, contentType: contentType, body: body}).send(b.w)
 }
 
-func (b badAnswer) replaceResult(with string) {
-	result := regexp.MustCompile(`(?s)<` + b.req.op + `Result>.*</` + b.req.op + `Result>`)
-	b.send(b.reply.contentType, result.ReplaceAllLiteral(b.reply.body, []byte(with)))
-}
-
-func (b badAnswer) changeNamespace() {
-	b.send(b.reply.contentType, bytes.ReplaceAll(b.reply.body, []byte(Namespace), []byte(otherNamespace)))
-}
-
-func (b badAnswer) renameOperation() {
-	op, other := b.req.op, "UserGetAPIKey"
-	if op == other {
-		other = "Login"
-	}
-	renamed := strings.NewReplacer(op+"Response", other+"Response", op+"Result", other+"Result").Replace(string(b.reply.body))
-	b.send(b.reply.contentType, []byte(renamed))
-}
-
-func (b badAnswer) writeUTF16() {
-	text := strings.Replace(string(b.reply.body), `encoding="utf-8"`, `encoding="utf-16"`, 1)
+// sendUTF16 sends a text of UTF-8 in the other encoding.
+func (b badAnswer) sendUTF16(text string) {
 	var out bytes.Buffer
 	_ = binary.Write(&out, binary.LittleEndian, append([]uint16{0xfeff}, utf16.Encode([]rune(text))...)) // a Buffer does not fail
 	b.send(strings.Replace(b.reply.contentType, "utf-8", "utf-16", 1), out.Bytes())
 }
 
-// writeLatin1 adds a letter that UTF-8 encodes differently.
-func (b badAnswer) writeLatin1() {
-	text := strings.Replace(string(b.reply.body), `encoding="utf-8"?>`, "encoding=\"iso-8859-1\"?><!-- caf\xe9 -->", 1)
+// sendLatin1 sends a text that is ISO 8859-1 already.
+func (b badAnswer) sendLatin1(text string) {
 	b.send(strings.Replace(b.reply.contentType, "utf-8", "iso-8859-1", 1), []byte(text))
 }
 

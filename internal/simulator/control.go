@@ -1,7 +1,5 @@
 package simulator
 
-import "maps"
-
 // The methods in this file act at ECGrid as an administrator or the passing of time
 // would. Clients are not told.
 
@@ -47,9 +45,9 @@ func (s *Simulator) Update(userID int32, change func(*User)) bool {
 func (s *Simulator) Delete(userID int32) {
 	s.withUser(userID, func(a *account) {
 		s.closeSessions(userID)
-		maps.DeleteFunc(s.tokens, func(_ string, n *session) bool { return n.user == a })
 		s.unindex(a)
 		delete(s.users, userID)
+		s.sorted = nil
 	})
 }
 
@@ -65,16 +63,16 @@ func (s *Simulator) ReplaceKey(userID int32) (key string) {
 	return key
 }
 
-// KillSessions ends the SOAP sessions of a user, or of all users if userID is 0. It returns
-// how many there were.
+// KillSessions ends the SOAP sessions and REST tokens of a user, or of all users if userID
+// is 0. It returns how many there were.
 func (s *Simulator) KillSessions(userID int32) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closeSessions(userID)
 }
 
-// FillSessions opens sessions of a user from another address until its session table is
-// full and the next Login is refused. It returns how many it opened.
+// FillSessions opens SOAP sessions of a user from another address until its session table
+// is full and the next Login is refused, over REST too. It returns how many it opened.
 func (s *Simulator) FillSessions(userID int32) (opened int) {
 	s.withUser(userID, func(a *account) {
 		s.expire()

@@ -8,7 +8,8 @@ import (
 // Cause is why ECGrid refuses a call.
 type Cause string
 
-// The causes. Each can have every FaultShape.
+// The causes. Each can have every FaultShape. RateLimited is only in Call.Refused, for
+// Options.RateLimit: SOAP has no fault for it. See AnswerStatus for a 429 on demand.
 const (
 	SessionDead      Cause = "session-dead"
 	LoginRefused     Cause = "login-refused"
@@ -16,6 +17,7 @@ const (
 	NotFound         Cause = "not-found"
 	InvalidParameter Cause = "invalid-parameter"
 	SystemError      Cause = "system-error"
+	RateLimited      Cause = "rate-limited"
 )
 
 // FaultShape is the form of a SOAP fault's detail. Each is documented, or expected by the

@@ -33,3 +33,25 @@ func FuzzRequest(f *testing.F) {
 		}
 	})
 }
+
+// Every body is answered with an envelope, and opens no token.
+func FuzzRESTBody(f *testing.F) {
+	for _, seed := range []string{
+		`{"login":"sim-admin","password":"x"}`, `{"login":1}`, `{"password":"x","password":"x"}`, `{"password":"x"`, `[]`, `null`, "", "{\"\xff\":1}",
+	} {
+		f.Add(seed)
+	}
+	s, err := simulator.New(simulator.Options{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		a := rest(t, s, "", "POST", "/auth/login", body)
+		if a.status != http.StatusBadRequest && a.status != http.StatusUnauthorized && a.status != http.StatusUnsupportedMediaType {
+			t.Errorf("HTTP %d", a.status)
+		}
+		if s.OpenSessions() != 0 {
+			t.Error("a token was opened")
+		}
+	})
+}

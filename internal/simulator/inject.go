@@ -12,6 +12,8 @@ import (
 type Fault struct {
 	// Op is an operation, as in Call.Op; "" is every operation.
 	Op string `json:"op,omitempty"`
+	// Transport limits the fault to TransportSOAP or TransportREST; "" is both.
+	Transport string `json:"transport,omitempty"`
 	// Times is how many calls fail; 0 is all until the fault is cleared.
 	Times int `json:"times,omitempty"`
 	// Skip is how many calls succeed before that.
@@ -21,11 +23,10 @@ type Fault struct {
 	// wait ends and the operation is applied, as at ECGrid.
 	Delay       time.Duration `json:"delay_ns,omitempty"`
 	DelayAnswer time.Duration `json:"delay_answer_ns,omitempty"`
-	// ApplyLate applies a ChangePassword or GenerateAPIKey, or the REST equivalents, so
-	// much later than the call, whatever Cause or Answer say, and even if the client
-	// hangs up. The right answer is sent when the change is applied. The caller is
-	// checked when the call arrives, OldPassword when the change is applied: if it does
-	// not match then, nothing changes.
+	// ApplyLate applies a ChangePassword or GenerateAPIKey so much later than the call,
+	// whatever Cause or Answer say, and even if the client hangs up. The right answer is
+	// sent when the change is applied. The caller is checked when the call arrives,
+	// OldPassword when the change is applied: if it does not match then, nothing changes.
 	ApplyLate time.Duration `json:"apply_late_ns,omitempty"`
 	// CheckEarly checks OldPassword when the call arrives, and not when the change is
 	// applied.
@@ -35,18 +36,22 @@ type Fault struct {
 	Before func(*Simulator) `json:"-"`
 	After  func(*Simulator) `json:"-"`
 
-	// Cause refuses the call with an ECGrid fault. The operation is not applied.
+	// Cause refuses the call with an ECGrid fault, over REST with an error. The operation
+	// is not applied.
 	Cause Cause `json:"cause,omitempty"`
-	// Shape, Code and Message override the shape, number and text of the fault.
-	Shape   FaultShape `json:"shape,omitempty"`
-	Code    int        `json:"code,omitempty"`
-	Message string     `json:"message,omitempty"`
+	// Shape and Code override the shape and number of a SOAP fault, ErrorCode overrides
+	// the errorCode of REST, and Message the text of both.
+	Shape     FaultShape `json:"shape,omitempty"`
+	Code      int        `json:"code,omitempty"`
+	ErrorCode string     `json:"error_code,omitempty"`
+	Message   string     `json:"message,omitempty"`
 
 	// Answer is a bad answer; "" is the right one.
 	Answer Answer `json:"answer,omitempty"`
 	// Apply applies the operation even if Answer alone would not.
 	Apply bool `json:"apply,omitempty"`
-	// Status is the HTTP status of AnswerHTML, AnswerStatus and AnswerRedirect.
+	// Status is the HTTP status of AnswerHTML, AnswerStatus and AnswerRedirect, and over
+	// REST of a Cause: 200 is an error that says success false.
 	Status int `json:"status,omitempty"`
 	// Header is added to the answer, e.g. Retry-After or Set-Cookie.
 	Header http.Header `json:"header,omitempty"`
@@ -57,8 +62,8 @@ type Fault struct {
 	// Interval is the pause between two bytes of AnswerDrip (0 is 100 ms), and between
 	// the two answers of AnswerTwice (0 is none).
 	Interval time.Duration `json:"interval_ns,omitempty"`
-	// Echo repeats the request in AnswerHTML and in the text of a fault. A client must
-	// not log it.
+	// Echo repeats the request in AnswerHTML and in the text of a fault: over SOAP its
+	// body, over REST also its credential. A client must not log it.
 	Echo bool `json:"echo,omitempty"`
 }
 
@@ -105,16 +110,24 @@ func (f Fault) check() error {
 	if f.ApplyLate > 0 && !canBeLate(f.Op) {
 		return fmt.Errorf("%s cannot be applied late: only %v can", f.Op, lateOps)
 	}
-	if f.Op != "" && operationByName(f.Op) == nil && !slices.Contains(restOps, f.Op) {
+	if !slices.Contains([]string{"", TransportSOAP, TransportREST}, f.Transport) {
+		return fmt.Errorf("unknown transport %q", f.Transport)
+	}
+	overREST := f.Op == opRefresh && f.Transport != TransportSOAP
+	if f.Op != "" && operationByName(f.Op) == nil && !overREST {
 		return fmt.Errorf("unknown operation %q", f.Op)
 	}
 	return nil
 }
 
+func (f *Fault) matches(op, transport string) bool {
+	return (f.Op == "" || f.Op == op) && (f.Transport == "" || f.Transport == transport)
+}
+
 // takeFault returns the fault for this call, or nil, and counts its use.
-func (s *Simulator) takeFault(op string) *Fault {
+func (s *Simulator) takeFault(op, transport string) *Fault {
 	for i, a := range s.faults {
-		if a.Op != "" && a.Op != op {
+		if !a.matches(op, transport) {
 			continue
 		}
 		if a.skip > 0 {
@@ -132,12 +145,20 @@ func (s *Simulator) takeFault(op string) *Fault {
 	return nil
 }
 
+// The values of Call.Transport and Fault.Transport.
+const (
+	TransportSOAP = "soap"
+	TransportREST = "rest"
+)
+
 // request is a parsed call, SOAP or REST.
 type request struct {
 	op        string
+	transport string
 	sessionID string
+	cred      restCredential // over REST
 	ip        string
-	body      []byte
+	echo      []byte // for Fault.Echo
 	apply     func(timing) *reply
 	fault     func(Cause, Fault) *reply
 }
@@ -147,10 +168,10 @@ func (s *Simulator) handle(w http.ResponseWriter, r *http.Request, x *request) {
 	if rec, ok := w.(*recorder); ok {
 		rec.setOp(x.op)
 	}
-	c := &Call{Op: x.op, Time: s.opts.Clock(), SessionID: x.sessionID, ClientIP: x.ip}
+	c := &Call{Op: x.op, Transport: x.transport, Time: s.opts.Clock(), SessionID: x.sessionID, ClientIP: x.ip}
 	s.mu.Lock()
 	s.journal.begin(c)
-	fault := s.takeFault(x.op)
+	fault := s.takeFault(x.op, x.transport)
 	c.Injected = fault != nil
 	s.mu.Unlock()
 
@@ -192,7 +213,7 @@ func (s *Simulator) handleWithFault(w http.ResponseWriter, r *http.Request, x *r
 		rep.send(w)
 		return
 	}
-	bad.write(badAnswer{w, r, x, f, rep})
+	badAnswer{w, r, x, f, rep}.write(bad)
 }
 
 // faultReply is the answer of a call with a fault, or nil if Answer needs none. stays is
@@ -217,7 +238,7 @@ func (s *Simulator) faultReply(r *http.Request, x *request, f Fault, needed bool
 // refusal is the answer for Fault.Cause.
 func (x *request) refusal(f Fault) *reply {
 	if f.Echo {
-		f.Message = "Cannot process: " + string(x.body)
+		f.Message = "Cannot process: " + string(x.echo)
 	}
 	rep := x.fault(f.Cause, f)
 	rep.cause = f.Cause

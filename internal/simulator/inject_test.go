@@ -197,7 +197,7 @@ func TestCallsHaveTheirCause(t *testing.T) {
 func TestInjectRefusesUnknownNames(t *testing.T) {
 	t.Parallel()
 	s := newSim(t, simulator.Options{})
-	for _, f := range []simulator.Fault{{Op: "Version", ApplyLate: time.Second}, {Answer: "x"}, {Cause: "x"}, {Shape: "x"}, {Op: "x"}} {
+	for _, f := range []simulator.Fault{{Op: "Version", ApplyLate: time.Second}, {Answer: "x"}, {Cause: "x"}, {Shape: "x"}, {Op: "x"}, {Transport: "x"}, {Op: "Refresh", Transport: "soap"}, {Cause: simulator.RateLimited}} {
 		func() {
 			defer func() {
 				if recover() == nil {

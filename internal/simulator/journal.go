@@ -13,9 +13,12 @@ import (
 
 // Call is a request for an operation.
 type Call struct {
-	// Op is a SOAP operation, or one of the REST… names.
-	Op   string
-	Time time.Time
+	// Op is a SOAP operation. A REST call has the name of the operation that does the
+	// same; only Refresh is none of SOAP.
+	Op string
+	// Transport is TransportSOAP or TransportREST.
+	Transport string
+	Time      time.Time
 	// SessionID is what the request sent: a SessionID, an API key or a token.
 	SessionID string
 	ClientIP  string
@@ -169,18 +172,21 @@ func (s *Simulator) AwaitState(ctx context.Context, wanted func(State) bool) err
 
 // State has the counters of a Simulator and no secret.
 type State struct {
-	// Calls counts by operation.
+	// Calls counts by operation, over both transports.
 	Calls map[string]int `json:"calls"`
 	// RefusedLogins counts the refused logins of SOAP and REST.
 	RefusedLogins int `json:"refused_logins"`
-	// BadRequests counts SOAP requests that violate the WSDL.
+	// BadRequests counts requests that violate the WSDL or the REST documentation. They
+	// are no calls.
 	BadRequests int `json:"bad_requests"`
-	// OpenSessions counts the open SOAP sessions, OpenByUser those of each UserID.
+	// OpenSessions counts the open SOAP sessions and REST tokens, OpenByUser those of
+	// each UserID. OpenTokens counts the tokens among them.
 	OpenSessions int           `json:"open_sessions"`
 	OpenByUser   map[int32]int `json:"open_by_user"`
+	OpenTokens   int           `json:"open_tokens"`
 	// MaxOpenSessions is the most that were open at once.
 	MaxOpenSessions int `json:"max_open_sessions"`
-	// SessionsOpened is how many were ever opened.
+	// SessionsOpened is how many were ever opened. A refreshed token is not a new one.
 	SessionsOpened int `json:"sessions_opened"`
 	// InFlight counts the calls in progress, MaxInFlight is the most at once.
 	InFlight    int `json:"in_flight"`
@@ -206,11 +212,14 @@ func (s *Simulator) state() State {
 	}
 	for _, n := range s.sessions {
 		st.OpenByUser[n.user.UserID]++
+		if n.isToken() {
+			st.OpenTokens++
+		}
 	}
 	return st
 }
 
-// OpenSessions counts the open SOAP sessions of all users.
+// OpenSessions counts the open SOAP sessions and REST tokens of all users.
 func (s *Simulator) OpenSessions() int { return s.State().OpenSessions }
 
 // Secrets returns all current passwords, keys, SessionIDs and tokens, and the newest
@@ -227,10 +236,8 @@ func (s *Simulator) Secrets() []string {
 		add(a.Password)
 		add(a.APIKey)
 	}
-	for _, open := range []map[string]*session{s.sessions, s.tokens} {
-		for id := range open {
-			add(id)
-		}
+	for id := range s.sessions {
+		add(id)
 	}
 	delete(all, "") // the key of a user without one
 	return slices.Sorted(maps.Keys(all))

@@ -22,8 +22,8 @@ func TestCalls(t *testing.T) {
 	soapCall(s, "UserGetAPIKey", "SessionID", id, "UserID", "5001")
 	got := s.Calls()
 	want := []simulator.Call{
-		{Op: "Login", Time: c.Now(), ClientIP: "192.0.2.1", Answered: true},
-		{Op: "UserGetAPIKey", Time: c.Now(), ClientIP: "192.0.2.1", Answered: true, SessionID: id, Refused: simulator.AccessDenied},
+		{Op: "Login", Transport: "soap", Time: c.Now(), ClientIP: "192.0.2.1", Answered: true},
+		{Op: "UserGetAPIKey", Transport: "soap", Time: c.Now(), ClientIP: "192.0.2.1", Answered: true, SessionID: id, Refused: simulator.AccessDenied},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%d calls, or wrong ones", len(got))

@@ -8,7 +8,7 @@ import (
 )
 
 // lateOps can be applied after their call.
-var lateOps = []string{"ChangePassword", "GenerateAPIKey", RESTPassword, RESTKeyGenerate}
+var lateOps = []string{"ChangePassword", "GenerateAPIKey"}
 
 // timing says when a change is applied. The zero value is at once.
 type timing struct {

@@ -23,6 +23,7 @@ const (
 // change is a call of either protocol that changes the administrator's own user.
 type change struct {
 	op      string
+	over    string
 	request func(u simulator.User, sessionID string) *http.Request
 	done    func(before, now simulator.User) bool
 }
@@ -33,20 +34,21 @@ func newKey(before, now simulator.User) bool { return now.APIKey != before.APIKe
 func restRequest(method, path, key, body string) *http.Request {
 	r := httptest.NewRequest(method, simulator.RESTPath+path, strings.NewReader(body))
 	r.Header.Set("X-API-Key", key)
+	r.Header.Set("Content-Type", "application/json")
 	return r
 }
 
 var changes = []change{
-	{"ChangePassword", func(u simulator.User, id string) *http.Request {
+	{"ChangePassword", simulator.TransportSOAP, func(u simulator.User, id string) *http.Request {
 		return v11.request("ChangePassword", v11.wrap(element("ChangePassword", "SessionID", id, "OldPassword", u.Password, "NewPassword", fresh)))
 	}, newPassword},
-	{"GenerateAPIKey", func(_ simulator.User, id string) *http.Request {
+	{"GenerateAPIKey", simulator.TransportSOAP, func(_ simulator.User, id string) *http.Request {
 		return v11.request("GenerateAPIKey", v11.wrap(element("GenerateAPIKey", "SessionID", id, "UserID", "1001")))
 	}, newKey},
-	{simulator.RESTPassword, func(u simulator.User, _ string) *http.Request {
+	{"ChangePassword", simulator.TransportREST, func(u simulator.User, _ string) *http.Request {
 		return restRequest("PUT", "/auth/password", u.APIKey, `{"currentPassword":"`+u.Password+`","newPassword":"`+fresh+`"}`)
 	}, newPassword},
-	{simulator.RESTKeyGenerate, func(u simulator.User, _ string) *http.Request {
+	{"GenerateAPIKey", simulator.TransportREST, func(u simulator.User, _ string) *http.Request {
 		return restRequest("POST", "/users/key-generate/1001", u.APIKey, "")
 	}, newKey},
 }
@@ -71,13 +73,13 @@ func TestApplyLate(t *testing.T) {
 		"checked early":        {simulator.Fault{CheckEarly: true}, time.Second, time.Second, 0},
 	} {
 		for _, ch := range changes {
-			t.Run(name+"/"+ch.op, func(t *testing.T) {
+			t.Run(name+"/"+ch.op+"/"+ch.over, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					s := newSim(t, simulator.Options{})
 					id, before := login(t, s, simulator.AdminUserID), user(t, s, simulator.AdminUserID)
 					fault := c.fault // a copy for each change
-					fault.Op, fault.Times, fault.ApplyLate = ch.op, 1, late
+					fault.Op, fault.Times, fault.ApplyLate, fault.Transport = ch.op, 1, late, ch.over
 					s.Inject(fault)
 					ctx := t.Context()
 					if c.leaves > 0 {

@@ -86,7 +86,7 @@ func withTarget(run func(*Simulator, *account, *soapCall) (value, Cause)) func(*
 }
 
 func (s *Simulator) login(c *soapCall) (value, Cause) {
-	a := s.authenticate(c.args["LoginName"], c.args["Password"], true)
+	a := s.authenticate(c.args["LoginName"], c.args["Password"])
 	if a == nil {
 		return value{}, LoginRefused
 	}
@@ -156,11 +156,8 @@ func userList(s *Simulator, n *session, c *soapCall) (value, Cause) {
 	}}, ""
 }
 
-// userReset ends sessions and resets the count of refused logins (WSDL). It does not
-// unlock.
 func userReset(s *Simulator, t *account, _ *soapCall) (value, Cause) {
-	s.closeSessions(t.UserID)
-	t.refusedLogins = 0
+	s.resetUser(t)
 	return value{text: "true"}, ""
 }
 

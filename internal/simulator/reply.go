@@ -11,11 +11,12 @@ type reply struct {
 	contentType string
 	body        []byte
 	cause       Cause // of a refusal
+	retryAfter  int   // seconds; 0 is no header
 }
 
 func jsonReply(status int, v any) *reply {
 	body, _ := json.Marshal(v) // the types here do not fail
-	return &reply{status: status, contentType: "application/json; charset=utf-8", body: append(body, '\n')}
+	return &reply{status: status, contentType: jsonType, body: append(body, '\n')}
 }
 
 // refusedFor is "" for no answer.
@@ -35,4 +36,7 @@ func (rep *reply) send(w http.ResponseWriter) {
 func (rep *reply) describe(h http.Header) {
 	h.Set("Content-Type", rep.contentType)
 	h.Set("Cache-Control", "private, max-age=0")
+	if rep.retryAfter > 0 {
+		h.Set("Retry-After", itoa(rep.retryAfter))
+	}
 }

@@ -1,218 +1,228 @@
 package simulator
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"io"
-	"math"
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 )
 
-// The REST operations, as in Call.Op and Fault.Op (REST API v2.6 documentation).
-const (
-	RESTUserMe      = "RESTUserMe"      // GET /users/me
-	RESTUserKey     = "RESTUserKey"     // GET /users/key/{id}
-	RESTKeyGenerate = "RESTKeyGenerate" // POST /users/key-generate/{id}
-	RESTLogin       = "RESTLogin"       // POST /auth/login
-	RESTLogout      = "RESTLogout"      // POST /auth/logout
-	RESTPassword    = "RESTPassword"    // PUT /auth/password
-)
+// opRefresh is the one REST operation without a SOAP operation that does the same.
+const opRefresh = "Refresh"
 
-var restOps = []string{RESTUserMe, RESTUserKey, RESTKeyGenerate, RESTLogin, RESTLogout, RESTPassword}
+// restRoute is a call of the REST API v2.6 documentation. The OpenAPI document is made from
+// it too.
+type restRoute struct {
+	method, path string
+	op           string // as in Call.Op
+	id           string // operationId
+	summary      string
+	public       bool // needs no credential
+	params       []restParam
+	data         schema
+	run          func(*Simulator, *restCall) (any, Cause)
+}
 
-// tokenLife is the lifetime of a bearer token. The documentation does not say.
-const tokenLife = time.Hour
+var restRoutes = []restRoute{
+	{"GET", "/auth/version", "Version", "getVersion", "The version of the API.", true, nil,
+		objectOf("version", textType), restVersion},
+	{"POST", "/auth/login", "Login", "login", "Opens a token. Either login or email has the login name.", true, loginParams,
+		ref("Token"), restLogin},
+	{"POST", "/auth/refresh", opRefresh, "refresh", "Replaces a token. The old one is invalid at once.", false, refreshParams,
+		ref("Token"), restRefresh},
+	{"POST", "/auth/session", "WhoAmI", "getSession", "The session of the credential.", false, nil,
+		ref("Session"), restSession},
+	{"POST", "/auth/logout", "Logout", "logout", "Ends the token. An API key stays valid.", false, nil,
+		nullOnly, restLogout},
+	{"PUT", "/auth/password", "ChangePassword", "changePassword", "Changes the password of the caller. Open tokens stay valid.", false, passwordParams,
+		nullOnly, restPassword},
+	{"GET", "/users/me", "WhoAmI", "getMe", "The caller.", false, nil,
+		ref("User"), restMe},
+	{"GET", "/users/{id}", "UserInfo", "getUser", "A user.", false, nil,
+		ref("User"), restUserInfo},
+	{"GET", "/users/key/{id}", "UserGetAPIKey", "getKey", "The API key of a user, null if there is none. Needs NetworkAdmin or above.", false, nil,
+		nullable(textType), restKey},
+	{"POST", "/users/key-generate/{id}", "GenerateAPIKey", "generateKey", "A new API key of a user. The old one is invalid at once.", false, nil,
+		textType, restGenerate},
+	{"POST", "/users/list", "UserList", "listUsers", "A page of the users that the caller can see.", false, listParams,
+		arrayOf(ref("User")), restList},
+	{"POST", "/users/reset/{id}", "UserReset", "resetUser", "Ends all sessions of a user.", false, nil,
+		booleanType, restReset},
+}
 
-// restCall is a REST request. The simulator is locked.
+// isUsersFamily tells which answers leave errorCode and message out on success.
+func (r *restRoute) isUsersFamily() bool { return strings.HasPrefix(r.path, "/users/") }
+
+func (r *restRoute) hasID() bool { return strings.HasSuffix(r.path, "/{id}") }
+
+func (s *Simulator) routeREST() {
+	for i := range restRoutes {
+		route := &restRoutes[i]
+		s.mux.HandleFunc(route.method+" "+RESTPath+route.path, func(w http.ResponseWriter, r *http.Request) {
+			s.serveREST(w, r, route)
+		})
+	}
+	s.mux.HandleFunc("GET "+RESTPath+OpenAPIPath, serveOpenAPI)
+	s.mux.HandleFunc(RESTPath+"/", func(w http.ResponseWriter, _ *http.Request) {
+		s.refuseREST(w, restNotFound.saying("no such path, or not with this method"))
+	})
+}
+
+// restCall is a valid REST request. The simulator is locked.
 type restCall struct {
-	id    string
-	token string // bearer token; "" if a key was sent
-	user  *account
-	body  map[string]string
+	ip     string
+	userID int32 // in the path
+	args   map[string]any
+	user   *account // nil if the call needs no credential
+	token  *session // nil for an API key
 	timing
 }
 
-// restError is a row of the documented error table.
-type restError struct {
-	status int
-	code   string
+// serveREST refuses an invalid request before it is a call, as serveSOAP does.
+func (s *Simulator) serveREST(w http.ResponseWriter, r *http.Request, route *restRoute) {
+	w.Header().Set("Date", s.opts.Clock().UTC().Format(http.TimeFormat))
+	if r.Method != route.method { // GET patterns match HEAD
+		s.refuseREST(w, restNotFound)
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	if err != nil {
+		s.refuseREST(w, restInvalidParameter.saying("the body is too large or incomplete"))
+		return
+	}
+	userID, ok := restUserID(r.PathValue("id"))
+	if route.hasID() && !ok {
+		s.refuseREST(w, restInvalidParameter.saying("the id in the path is not a user's"))
+		return
+	}
+	args, refusal := readArgs(r.Header.Get("Content-Type"), body, route.params)
+	if refusal != nil {
+		s.refuseREST(w, *refusal)
+		return
+	}
+	cred, ip := readCredential(r.Header), s.opts.ClientIP(r) // once: each call may return another one
+	s.handle(w, r, &request{
+		op: route.op, transport: TransportREST, sessionID: cred.value, cred: cred, ip: ip,
+		echo: append([]byte(r.Method+" "+r.URL.Path+" "+cred.value+" "), body...),
+		apply: func(l timing) *reply {
+			return s.applyREST(route, cred, &restCall{ip: ip, userID: userID, args: args, timing: l})
+		},
+		fault: func(cause Cause, f Fault) *reply { return restErrorFor(cause, cred).changedBy(f).reply() },
+	})
 }
 
-var (
-	restInvalidParameter = restError{http.StatusBadRequest, "InvalidParameter"}
-	restInvalidKey       = restError{http.StatusUnauthorized, "InvalidAPIKey"}
-	restInvalidSession   = restError{http.StatusUnauthorized, "InvalidSession"}
-	restAccessDenied     = restError{http.StatusForbidden, "AccessDenied"}
-	restNotFound         = restError{http.StatusNotFound, "ObjectNotFound"}
-	restInternal         = restError{http.StatusInternalServerError, "InternalError"}
+func (s *Simulator) refuseREST(w http.ResponseWriter, e restError) {
+	s.countBadRequest()
+	e.reply().send(w)
+}
 
-	restErrors = map[Cause]restError{
-		SessionDead:      restInvalidSession,
-		LoginRefused:     restInvalidSession,
-		AccessDenied:     restAccessDenied,
-		NotFound:         restNotFound,
-		InvalidParameter: restInvalidParameter,
-		SystemError:      restInternal,
+// restUserID reads a UserID in its only spelling.
+func restUserID(text string) (int32, bool) {
+	id, err := strconv.ParseInt(text, 10, 32)
+	return int32(id), err == nil && id > 0 && itoa(id) == text
+}
+
+// applyREST applies a call, as applySOAP does.
+func (s *Simulator) applyREST(route *restRoute, cred restCredential, c *restCall) *reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	data, cause := s.runREST(route, cred, c)
+	if cause == "" {
+		return jsonReply(http.StatusOK, newEnvelope(route, data))
 	}
-)
+	refusal := restErrorFor(cause, cred).reply()
+	refusal.cause = cause
+	if cause == RateLimited {
+		refusal.retryAfter = 1
+	}
+	return refusal
+}
 
-// restCodes are the codes of statuses without a Cause.
-var restCodes = map[int]string{
-	http.StatusTooManyRequests:     "RateLimitExceeded",
-	http.StatusInternalServerError: "InternalError",
+func (s *Simulator) runREST(route *restRoute, cred restCredential, c *restCall) (any, Cause) {
+	if !route.public && !s.identify(c, cred) {
+		return nil, SessionDead
+	}
+	if s.isAboveRate(c) {
+		return nil, RateLimited
+	}
+	return route.run(s, c)
 }
 
 // restEnvelope is the body of every answer.
 type restEnvelope struct {
-	Success   bool   `json:"success"`
-	Data      any    `json:"data"`
-	ErrorCode string `json:"errorCode"`
-	Message   string `json:"message"`
+	Success   bool    `json:"success"`
+	Data      any     `json:"data"`
+	ErrorCode *string `json:"errorCode,omitempty"`
+	Message   *string `json:"message,omitempty"`
 }
 
-func (s *Simulator) routeREST() {
-	routes := []struct {
-		pattern, op string
-		public      bool // needs no credential
-		run         func(*Simulator, *restCall) (any, Cause)
-	}{
-		{"GET /users/me", RESTUserMe, false, restMe},
-		{"GET /users/key/{id}", RESTUserKey, false, restKey},
-		{"POST /users/key-generate/{id}", RESTKeyGenerate, false, restGenerate},
-		{"POST /auth/login", RESTLogin, true, restLogin},
-		{"POST /auth/logout", RESTLogout, false, restLogout},
-		{"PUT /auth/password", RESTPassword, false, restPassword},
+func newEnvelope(route *restRoute, data any) restEnvelope {
+	e := restEnvelope{Success: true, Data: data}
+	if !route.isUsersFamily() {
+		e.ErrorCode, e.Message = new(string), new(string)
 	}
-	for _, route := range routes {
-		method, path, _ := strings.Cut(route.pattern, " ")
-		s.mux.HandleFunc(method+" "+RESTPath+path, func(w http.ResponseWriter, r *http.Request) {
-			s.serveREST(w, r, route.op, route.public, route.run)
-		})
-	}
-	s.mux.HandleFunc(RESTPath+"/", func(w http.ResponseWriter, _ *http.Request) { restNotFound.reply("no such path").send(w) })
+	return e
 }
 
-func (s *Simulator) serveREST(w http.ResponseWriter, r *http.Request, op string, public bool, run func(*Simulator, *restCall) (any, Cause)) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
-	if err != nil {
-		restInvalidParameter.reply("the body is too large or incomplete").send(w)
-		return
-	}
-	key := r.Header.Get("X-API-Key")
-	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	s.handle(w, r, &request{
-		op: op, sessionID: cmp.Or(key, token), ip: s.opts.ClientIP(r), body: body,
-		apply: func(l timing) *reply {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			c := &restCall{id: r.PathValue("id"), token: token, body: map[string]string{}, timing: l}
-			if !public {
-				if refusal := s.identify(c, key); refusal != nil {
-					return refusal
-				}
-			}
-			if len(bytes.TrimSpace(body)) > 0 && json.Unmarshal(body, &c.body) != nil {
-				return restInvalidParameter.reply("the body is not a JSON object of strings")
-			}
-			return restAnswer(run(s, c))
-		},
-		fault: func(cause Cause, f Fault) *reply {
-			return restErrors[cause].reply(cmp.Or(f.Message, errorInfos[cause].message))
-		},
-	})
+// restError is a row of the documented error table.
+type restError struct {
+	status        int
+	code, message string
 }
 
-// identify sets the user of the call. It returns the refusal of an invalid credential.
-func (s *Simulator) identify(c *restCall, key string) *reply {
-	if key != "" {
-		c.user, c.token = s.userByKey(key), ""
-		if c.user == nil || !c.user.isActive() {
-			return restInvalidKey.reply("invalid API key")
+var (
+	restInvalidParameter = restError{http.StatusBadRequest, "InvalidParameter", "Invalid parameter"}
+	restInvalidKey       = restError{http.StatusUnauthorized, "InvalidAPIKey", "Invalid API key"}
+	restInvalidSession   = restError{http.StatusUnauthorized, "InvalidSession", "Invalid session"}
+	restAccessDenied     = restError{http.StatusForbidden, "AccessDenied", "Access denied"}
+	restNotFound         = restError{http.StatusNotFound, "ObjectNotFound", "Not found"}
+	restRateLimited      = restError{http.StatusTooManyRequests, "RateLimitExceeded", "Rate limit exceeded"}
+	restInternal         = restError{http.StatusInternalServerError, "InternalError", "Internal error"}
+	// ASP.NET's own; the table has no such status.
+	restNotJSON = restError{http.StatusUnsupportedMediaType, "InvalidParameter", "the body is not application/json in UTF-8"}
+
+	// A refused login is not documented. SessionDead depends on the credential.
+	restErrors = map[Cause]restError{
+		LoginRefused:     restInvalidSession.saying("Login failed"),
+		AccessDenied:     restAccessDenied,
+		NotFound:         restNotFound,
+		InvalidParameter: restInvalidParameter,
+		RateLimited:      restRateLimited,
+		SystemError:      restInternal,
+	}
+)
+
+// restErrorFor is the error of a call with this credential.
+func restErrorFor(cause Cause, cred restCredential) restError {
+	if cause == SessionDead {
+		return cred.refusal()
+	}
+	return restErrors[cause]
+}
+
+// restErrorByStatus has no code for a status that is not in the table.
+func restErrorByStatus(status int, cred restCredential) restError {
+	if status == http.StatusUnauthorized {
+		return cred.refusal()
+	}
+	for _, e := range restErrors {
+		if e.status == status {
+			return e
 		}
-		return nil
 	}
-	s.expire()
-	n := s.tokens[c.token]
-	if n == nil || !n.user.isActive() {
-		return restInvalidSession.reply("invalid session")
-	}
-	c.user = n.user
-	return nil
+	return restError{status: status}
 }
 
-func restAnswer(data any, cause Cause) *reply {
-	if cause != "" {
-		refusal := restErrors[cause].reply(errorInfos[cause].message)
-		refusal.cause = cause
-		return refusal
-	}
-	return jsonReply(http.StatusOK, restEnvelope{Success: true, Data: data})
+func (e restError) saying(message string) restError {
+	e.message = message
+	return e
 }
 
-func (e restError) reply(message string) *reply {
-	return jsonReply(e.status, restEnvelope{ErrorCode: e.code, Message: message})
+func (e restError) changedBy(f Fault) restError {
+	return restError{cmp.Or(f.Status, e.status), cmp.Or(f.ErrorCode, e.code), cmp.Or(f.Message, e.message)}
 }
 
-// restTarget is the user in the path.
-func restTarget(s *Simulator, c *restCall) (*account, Cause) {
-	id, err := strconv.ParseInt(c.id, 10, 32)
-	if err != nil || id < 1 || id > math.MaxInt32 {
-		return nil, InvalidParameter
-	}
-	return s.target(c.user, int32(id))
-}
-
-func restMe(_ *Simulator, c *restCall) (any, Cause) {
-	u := c.user
-	return map[string]any{
-		"userId": u.UserID, "loginName": u.LoginName, "firstName": u.FirstName, "lastName": u.LastName,
-		"company": u.Company, "email": u.EMail, "phone": u.Phone, "networkId": u.NetworkID,
-		"mailboxId": u.MailboxID, "authLevel": u.AuthLevel, "status": u.Status,
-	}, ""
-}
-
-func restKey(s *Simulator, c *restCall) (any, Cause) {
-	t, cause := restTarget(s, c)
-	if t == nil {
-		return nil, cause
-	}
-	return t.APIKey, ""
-}
-
-func restGenerate(s *Simulator, c *restCall) (any, Cause) {
-	t, cause := restTarget(s, c)
-	if t == nil {
-		return nil, cause
-	}
-	key, cause := s.generateKey(t, c.timing)
-	if cause != "" {
-		return nil, cause
-	}
-	return key, ""
-}
-
-// restLogin accepts the login as "login" or, as one page of the docs says, as "email".
-func restLogin(s *Simulator, c *restCall) (any, Cause) {
-	a := s.authenticate(cmp.Or(c.body["login"], c.body["email"]), c.body["password"], false)
-	if a == nil {
-		return nil, LoginRefused
-	}
-	now := s.opts.Clock()
-	n := &session{id: "sim." + newGUID(), user: a, opened: now, used: now, expires: now.Add(tokenLife)}
-	s.tokens[n.id] = n
-	s.journal.addSecrets(n.id)
-	return map[string]any{"token": n.id, "expiresAt": n.expires.UTC().Format(time.RFC3339), "userId": a.UserID}, ""
-}
-
-func restLogout(s *Simulator, c *restCall) (any, Cause) {
-	delete(s.tokens, c.token)
-	return nil, ""
-}
-
-func restPassword(s *Simulator, c *restCall) (any, Cause) {
-	return nil, s.changePassword(c.user, c.body["currentPassword"], c.body["newPassword"], c.timing)
+func (e restError) reply() *reply {
+	return jsonReply(e.status, restEnvelope{ErrorCode: &e.code, Message: &e.message})
 }

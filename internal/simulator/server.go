@@ -91,6 +91,11 @@ func (s *Server) setURLs(base string) {
 	s.REST, s.Admin = base+RESTPath, base+AdminPath
 }
 
+// URL returns the endpoint of a transport, or "" if there is no such transport.
+func (s *Server) URL(transport string) string {
+	return map[string]string{TransportSOAP: s.SOAP, TransportREST: s.REST}[transport]
+}
+
 // Connections returns how many connections were accepted.
 func (s *Server) Connections() int { return int(s.accepted.Load()) }
 

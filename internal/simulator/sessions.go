@@ -2,28 +2,38 @@ package simulator
 
 import "time"
 
-// session is an open session. SOAP sessions are bound to the client's IP, REST tokens are
-// not.
+// session is an open session: a SOAP session, which is bound to the client's IP and expires
+// when it is idle, or a REST token, which expires at its time.
 type session struct {
-	id      string
+	id      string // SessionID or token
 	user    *account
 	ip      string
 	event   int32
 	opened  time.Time
 	used    time.Time
-	expires time.Time // REST tokens only
+	expires time.Time // tokens only
+}
+
+func (n *session) isToken() bool { return !n.expires.IsZero() }
+
+// end is when the session expires if it is not used before.
+func (n *session) end(idle time.Duration) time.Time {
+	if n.isToken() {
+		return n.expires
+	}
+	return n.used.Add(idle)
 }
 
 // authenticate returns the user, or nil if the login is refused. Like ECGrid, it does not
 // say why.
-func (s *Simulator) authenticate(login, password string, capped bool) *account {
+func (s *Simulator) authenticate(login, password string) *account {
 	a := s.userByLogin(login)
 	if a == nil {
 		s.journal.refusedLogins++
 		return nil
 	}
 	s.expire()
-	full := capped && a.openSessions >= s.opts.SessionCap
+	full := a.openSessions >= s.opts.SessionCap
 	if !a.isActive() || a.LockedOut || full || a.Password != password {
 		s.countRefusal(a)
 		return nil
@@ -43,13 +53,18 @@ func (s *Simulator) countRefusal(a *account) {
 
 func (s *Simulator) openSession(a *account, ip string) *session {
 	now := s.opts.Clock()
+	n := &session{id: newGUID(), user: a, ip: ip, opened: now, used: now}
+	s.addSession(n)
+	return n
+}
+
+func (s *Simulator) addSession(n *session) {
 	s.events++
-	n := &session{id: newGUID(), user: a, ip: ip, event: s.events, opened: now, used: now}
+	n.event = s.events
 	s.sessions[n.id] = n
-	a.openSessions++
+	n.user.openSessions++
 	s.journal.addSecrets(n.id)
 	s.journal.sessionOpened(len(s.sessions))
-	return n
 }
 
 // sessionFor returns the session of a SessionID, or one for an API key in its place. It
@@ -61,29 +76,24 @@ func (s *Simulator) sessionFor(id, ip string) *session {
 		return &session{id: id, user: a, ip: ip, opened: now, used: now}
 	}
 	n := s.sessions[id]
-	if n == nil || n.ip != ip || !n.user.isActive() {
+	if n == nil || n.isToken() || n.ip != ip || !n.user.isActive() {
 		return nil
 	}
 	n.used = s.opts.Clock()
 	return n
 }
 
-// expire ends sessions that were idle too long. Every call runs it, so it returns early
+// expire ends sessions that were idle too long, and tokens at their time. Every call runs it, so it returns early
 // if no session can have expired.
 func (s *Simulator) expire() {
 	now := s.opts.Clock()
 	if now.Before(s.nextExpiry) {
 		return
 	}
-	s.nextExpiry = now.Add(min(s.opts.IdleTimeout, tokenLife)) // of sessions opened from now on
+	s.nextExpiry = now.Add(min(s.opts.IdleTimeout, s.opts.TokenLife)) // of sessions opened from now on
 	for _, n := range s.sessions {
-		if !s.isValidUntil(n.used.Add(s.opts.IdleTimeout), now) {
+		if !s.isValidUntil(n.end(s.opts.IdleTimeout), now) {
 			s.closeSession(n)
-		}
-	}
-	for id, n := range s.tokens {
-		if !s.isValidUntil(n.expires, now) {
-			delete(s.tokens, id)
 		}
 	}
 }
@@ -119,4 +129,11 @@ func (s *Simulator) closeSessions(userID int32) int {
 		}
 	}
 	return before - len(s.sessions)
+}
+
+// resetUser ends all sessions of a user and resets the count of refused logins (WSDL,
+// UserReset). It does not unlock.
+func (s *Simulator) resetUser(a *account) {
+	s.closeSessions(a.UserID)
+	a.refusedLogins = 0
 }

@@ -1,9 +1,12 @@
 // Package simulator is a stand-in for ECGrid. It serves ECGridOS v4.1 over SOAP 1.1 and
-// 1.2, with a WSDL, and the part of the REST API v2.6 that uses an API key. It is written
-// from the vendor's WSDL and documentation and not from the plugin's client, so that it
-// does not repeat the client's mistakes.
+// 1.2, with a WSDL, and the REST API v2.6, with an OpenAPI document. Both transports have
+// the same users, keys, passwords and limits. It is written from the vendor's WSDL and
+// documentation and not from the plugin's clients, so that it does not repeat their
+// mistakes.
 //
-// Requests and answers strictly follow the WSDL. See Fault for failures on demand.
+// Requests and answers strictly follow the WSDL and the REST documentation. A REST call has
+// the name of the SOAP operation that does the same, so that one test can run over both.
+// See Fault for failures on demand.
 package simulator
 
 import (
@@ -32,20 +35,35 @@ const (
 	// DefaultIdleTimeout is long, so that a test that counts open sessions sees a
 	// forgotten one.
 	DefaultIdleTimeout = time.Hour
+	// DefaultTokenLife is the lifetime of a REST token. The documentation does not say.
+	DefaultTokenLife = time.Hour
 	// DefaultKeepCalls bounds the memory of a long run.
 	DefaultKeepCalls = 10_000
 )
 
 // Options of a Simulator. The zero value is valid.
 type Options struct {
-	// Clock measures the age of sessions; nil is time.Now.
+	// Clock measures the age of sessions, and is the Date of REST answers; nil is
+	// time.Now.
 	Clock func() time.Time
 	// Users are the initial users; nil is DefaultUsers().
 	Users []User
-	// SessionCap is how many sessions a user may have open; 0 is DefaultSessionCap.
+	// SessionCap is how many sessions a user may have open; 0 is DefaultSessionCap. SOAP
+	// sessions and REST tokens count together. For tokens a limit is not documented.
 	SessionCap int
-	// IdleTimeout is how long an unused session lives; 0 is DefaultIdleTimeout.
+	// IdleTimeout is how long an unused SOAP session lives; 0 is DefaultIdleTimeout.
 	IdleTimeout time.Duration
+	// TokenLife is how long a REST token lives; 0 is DefaultTokenLife.
+	TokenLife time.Duration
+	// TokenSkew is added to the expiresAt that a client is told. Above 0 the token is dead
+	// before that time, below 0 it is alive after it.
+	TokenSkew time.Duration
+	// RateLimit is how many REST calls a second a user may make, and an address without a
+	// credential; 0 is no limit. More are answered HTTP 429.
+	RateLimit int
+	// PageCap is the most users in a page of POST /users/list, whatever recordsPerPage
+	// asks for; 0 is no limit. A limit is not documented.
+	PageCap int
 	// LockoutAfter is how many refused logins in a row lock a user out; 0 is never.
 	LockoutAfter int
 	// FaultShape is the shape of ECGrid's faults.
@@ -73,9 +91,10 @@ type Simulator struct {
 	users    map[int32]*account
 	byLogin  map[string]*account // in lower case, since login names ignore case
 	byKey    map[string]*account
-	sessions map[string]*session
-	tokens   map[string]*session // REST, by bearer token
+	sorted   []*account          // see sortedUsers
+	sessions map[string]*session // by SessionID or token
 	events   int32
+	rate     rateCounter
 
 	nextExpiry time.Time // no session expires before
 	faults     []*activeFault
@@ -98,7 +117,6 @@ func New(o Options) (*Simulator, error) {
 		byLogin:  make(map[string]*account, len(o.Users)),
 		byKey:    make(map[string]*account, len(o.Users)),
 		sessions: map[string]*session{},
-		tokens:   map[string]*session{},
 		journal:  newJournal(o.KeepCalls),
 	}
 	for _, u := range o.Users {
@@ -113,6 +131,7 @@ func New(o Options) (*Simulator, error) {
 func withDefaults(o Options) Options {
 	o.SessionCap = cmp.Or(o.SessionCap, DefaultSessionCap)
 	o.IdleTimeout = cmp.Or(o.IdleTimeout, DefaultIdleTimeout)
+	o.TokenLife = cmp.Or(o.TokenLife, DefaultTokenLife)
 	o.KeepCalls = cmp.Or(o.KeepCalls, DefaultKeepCalls)
 	o.FaultShape = cmp.Or(o.FaultShape, ShapeDetails)
 	if o.Clock == nil {
@@ -132,7 +151,7 @@ func remoteIP(r *http.Request) string {
 	return host
 }
 
-// ServeHTTP serves SOAP, REST, the WSDL and the admin endpoints.
+// ServeHTTP serves SOAP, REST, the WSDL, the OpenAPI document and the admin endpoints.
 func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.opts.Record {
 		s.serveRecorded(w, r)

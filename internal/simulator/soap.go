@@ -50,7 +50,7 @@ func (s *Simulator) serveSOAP(w http.ResponseWriter, r *http.Request) {
 	}
 	ip := s.opts.ClientIP(r) // once: each call may return another one
 	s.handle(w, r, &request{
-		op: op.name, sessionID: args["SessionID"], ip: ip, body: body,
+		op: op.name, transport: TransportSOAP, sessionID: args["SessionID"], ip: ip, echo: body,
 		apply: func(l timing) *reply { return s.applySOAP(version, op, &soapCall{args: args, ip: ip, timing: l}) },
 		fault: func(cause Cause, f Fault) *reply { return version.fault(s.ecgridFault(cause, f)) },
 	})
@@ -58,10 +58,14 @@ func (s *Simulator) serveSOAP(w http.ResponseWriter, r *http.Request) {
 
 // refuseRequest answers a request that violates the WSDL.
 func (s *Simulator) refuseRequest(w http.ResponseWriter, v *soapVersion, fault *soapFault) {
-	s.mu.Lock()
-	s.journal.badRequests++
-	s.mu.Unlock()
+	s.countBadRequest()
 	v.fault(fault).send(w)
+}
+
+func (s *Simulator) countBadRequest() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.journal.badRequests++
 }
 
 // soapContentType returns the SOAP version and the action. SOAP 1.1 has the action in a

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -56,7 +57,7 @@ type account struct {
 	User
 	created, modified, lastLogin time.Time
 	refusedLogins                int // logins in a row
-	openSessions                 int // SOAP sessions
+	openSessions                 int // SOAP sessions and REST tokens
 }
 
 // DefaultUsers have random credentials. The administrator's password contains & and <,
@@ -123,7 +124,7 @@ func (s *Simulator) addUser(u User) {
 	}
 	now := s.opts.Clock()
 	a := &account{User: u, created: now}
-	s.users[u.UserID] = a
+	s.users[u.UserID], s.sorted = a, nil
 	s.changeAccount(a, func() {})
 }
 
@@ -155,14 +156,14 @@ func (s *Simulator) unindex(a *account) {
 func (s *Simulator) userByLogin(login string) *account { return s.byLogin[strings.ToLower(login)] }
 func (s *Simulator) userByKey(key string) *account     { return s.byKey[key] }
 
-// sortedUsers returns all users by UserID.
+// sortedUsers returns all users by UserID. They are sorted once, since each page of a list
+// needs them.
 func (s *Simulator) sortedUsers() []*account {
-	all := make([]*account, 0, len(s.users))
-	for _, a := range s.users {
-		all = append(all, a)
+	if s.sorted == nil {
+		byID := func(a, b *account) int { return cmp.Compare(a.UserID, b.UserID) }
+		s.sorted = slices.SortedFunc(maps.Values(s.users), byID)
 	}
-	slices.SortFunc(all, func(a, b *account) int { return cmp.Compare(a.UserID, b.UserID) })
-	return all
+	return s.sorted
 }
 
 // isActive reports whether the user's credentials are valid.
