@@ -205,7 +205,12 @@ type client struct {
 
 func startServer(t *testing.T) (*Server, client) {
 	t.Helper()
-	s, err := Start(Options{Limits: limits, Users: testUsers, Seed: 9})
+	return startWith(t, Options{Limits: limits, Users: testUsers, Seed: 9})
+}
+
+func startWith(t *testing.T, o Options) (*Server, client) {
+	t.Helper()
+	s, err := Start(o)
 	if err != nil {
 		t.Fatal(err)
 	}

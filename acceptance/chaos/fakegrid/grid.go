@@ -1,7 +1,7 @@
-// Package fakegrid is a second ECGridOS v4.1 for tests. It is written from the vendor's
-// WSDL and documentation alone, and shares no code with the plugin's client or with
-// internal/simulator. Its answers conform to the schema and differ in everything else. On
-// request it fails as a network and a busy service can.
+// Package fakegrid is a second ECGridOS v4.1 for tests, with ECGrid's REST API v2.6 beside
+// it. It is written from the vendor's WSDL and documentation alone, and shares no code with
+// the plugin's client or with internal/simulator. Its answers conform to the schema and
+// differ in everything else. On request it fails as a network and a busy service can.
 package fakegrid
 
 import (
@@ -24,6 +24,7 @@ type User struct {
 	Login, Password, Key string
 	AuthLevel            string
 	NetworkID, MailboxID int
+	NoKey                bool // the user has no key until one is generated
 }
 
 // Limits are the account rules, which differ between installations.
@@ -53,16 +54,19 @@ type user struct {
 	keys, passwords              []Span
 }
 
+// session is a session of SOAP, or a token of REST.
 type session struct {
 	id, ip       string
 	user         *user
 	opened, used time.Time
-	orphaned     bool // its client may not know that it is open
+	expires      time.Time // of a token, which has no ip
+	orphaned     bool      // its client may not know that it is open
 }
 
 // Grid is the state of ECGrid.
 type Grid struct {
 	limits Limits
+	rest   RESTReading
 
 	mu         sync.Mutex
 	users      []*user
@@ -87,15 +91,15 @@ func newGrid(limits Limits, users []User) *Grid {
 	}
 	now := time.Now()
 	for _, u := range users {
-		if u.Key == "" {
+		if u.Key == "" && !u.NoKey {
 			u.Key = g.newSecret()
 		}
 		g.secrets[u.Key], g.secrets[u.Password] = struct{}{}, struct{}{}
-		g.users = append(g.users, &user{
-			User: u, created: now, modified: now,
-			keys:      []Span{{Value: u.Key, From: now}},
-			passwords: []Span{{Value: u.Password, From: now}},
-		})
+		added := &user{User: u, created: now, modified: now, passwords: replaced(nil, u.Password, now)}
+		if !u.NoKey {
+			added.keys = replaced(nil, u.Key, now)
+		}
+		g.users = append(g.users, added)
 	}
 	return g
 }
@@ -127,16 +131,22 @@ func (g *Grid) byLogin(login string) *user {
 	return g.find(func(u *user) bool { return u.Login == login })
 }
 
-// expire drops idle sessions.
+// expire drops idle sessions and old tokens.
 func (g *Grid) expire() {
-	if g.limits.SessionIdle == 0 {
-		return
-	}
 	for id, s := range g.sessions {
-		if time.Since(s.used) > g.limits.SessionIdle {
+		if s.expired(g.limits.SessionIdle) {
 			delete(g.sessions, id)
 		}
 	}
+}
+
+func (s *session) isToken() bool { return !s.expires.IsZero() }
+
+func (s *session) expired(idle time.Duration) bool {
+	if s.isToken() {
+		return !time.Now().Before(s.expires)
+	}
+	return idle > 0 && time.Since(s.used) > idle
 }
 
 func (g *Grid) countOpen(u *user) (n int) {
@@ -174,23 +184,52 @@ func (g *Grid) lockedOut(u *user) bool {
 func (g *Grid) login(name, password, ip string) (*session, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	u, why := g.checkLogin(name, password, false)
+	if why != "" {
+		return nil, errRefused
+	}
+	return g.open(u, &session{id: g.newSecret(), ip: ip}), nil
+}
+
+// checkLogin finds the user of a Login for a session or a token. The reason is "" if it
+// works.
+func (g *Grid) checkLogin(name, password string, token bool) (*user, Reason) {
 	g.secrets[password] = struct{}{}
 	g.logins++
 	u := g.byLogin(name)
-	if why := g.refusalReason(u, password); why != "" {
+	why := g.refusalReason(u, password, token)
+	limited := token && why == TableFull && g.rest.TableFull == RateLimited // it says nothing about the login
+	if why != "" && !limited {
 		g.refusals = append(g.refusals, Refusal{At: time.Now(), Login: name, Reason: why, Orphaned: g.countOrphaned(name)})
-		return nil, errRefused
 	}
+	return u, why
+}
+
+func (g *Grid) open(u *user, s *session) *session {
 	now := time.Now()
-	s := &session{id: g.newSecret(), ip: ip, user: u, opened: now, used: now}
+	s.user, s.opened, s.used, u.lastLogin = u, now, now, now
 	g.sessions[s.id] = s
-	u.lastLogin = now
-	g.maxOpen[name] = max(g.maxOpen[name], g.countOpen(u))
-	return s, nil
+	g.maxOpen[u.Login] = max(g.maxOpen[u.Login], g.countOpen(u))
+	return s
+}
+
+// full reports whether the user may open no further session or token.
+func (g *Grid) full(u *user, token bool) bool {
+	most, open := g.limits.Sessions, 0
+	if token {
+		most = g.rest.OpenTokens
+	}
+	g.expire()
+	for _, s := range g.sessions {
+		if s.user == u && (s.isToken() == token || g.rest.SharedTable) {
+			open++
+		}
+	}
+	return open >= most && !(token && most == 0)
 }
 
 // refusalReason is "" for a Login that works.
-func (g *Grid) refusalReason(u *user, password string) Reason {
+func (g *Grid) refusalReason(u *user, password string, token bool) Reason {
 	switch {
 	case u == nil:
 		return Unknown
@@ -198,9 +237,9 @@ func (g *Grid) refusalReason(u *user, password string) Reason {
 		return Superseded
 	case u.Password != password:
 		return Unknown
-	case g.lockedOut(u):
+	case g.lockedOut(u) && !(token && g.rest.NoLockOut):
 		return LockedOut
-	case g.countOpen(u) >= g.limits.Sessions:
+	case g.full(u, token):
 		return TableFull
 	}
 	return ""
@@ -246,6 +285,9 @@ func (u *user) maySee(other *user) bool {
 	}
 	return u == other
 }
+
+// ReplaceKey replaces a user's key as another client of ECGrid does.
+func (g *Grid) ReplaceKey(id int) { g.generateKey(id, time.Now(), false) }
 
 // generateKey replaces the key now.
 func (g *Grid) generateKey(id int, requested time.Time, late bool) string {

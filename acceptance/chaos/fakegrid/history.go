@@ -17,7 +17,9 @@ type Span struct {
 func (s Span) Dead(t time.Time) bool { return !s.To.IsZero() && !s.To.After(t) }
 
 func replaced(spans []Span, value string, now time.Time) []Span {
-	spans[len(spans)-1].To = now
+	if len(spans) > 0 {
+		spans[len(spans)-1].To = now
+	}
 	return append(spans, Span{Value: value, From: now})
 }
 
@@ -46,7 +48,7 @@ type KeyChange struct {
 	Late          bool
 }
 
-// SessionTimes is when a session was opened and last used.
+// SessionTimes is when a session or token was opened and last used.
 type SessionTimes struct{ At, Used time.Time }
 
 // PendingChanges is how many changes will still be applied.
@@ -56,7 +58,7 @@ func (g *Grid) PendingChanges() int {
 	return g.pending
 }
 
-// Keys is the history of a user's keys.
+// Keys is the history of a user's keys. It is empty for a user without a key.
 func (g *Grid) Keys(id int) []Span {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -154,7 +156,7 @@ func (g *Grid) addSecrets(secrets ...string) {
 	}
 }
 
-// Violations counts by rule what requests did against the WSDL.
+// Violations counts by rule what requests did against the WSDL or the REST documentation.
 func (g *Grid) Violations() map[string]int {
 	g.mu.Lock()
 	defer g.mu.Unlock()

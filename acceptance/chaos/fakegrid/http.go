@@ -24,12 +24,16 @@ const (
 
 // response is an answer as bytes.
 type response struct {
-	parts [][]byte // written one after the other
-	then  ending
+	parts  [][]byte // written one after the other
+	then   ending
+	before func() // called before a whole answer is written, if not nil
 }
 
 // send reports whether the connection is still open.
 func (d response) send(c *tls.Conn, raw net.Conn) bool {
+	if d.before != nil {
+		d.before()
+	}
 	for _, part := range d.parts {
 		if _, err := c.Write(part); err != nil {
 			return false
@@ -49,15 +53,22 @@ func (d response) send(c *tls.Conn, raw net.Conn) bool {
 	return false
 }
 
+var charsets = []string{"; charset=utf-8", ";charset=\"UTF-8\"", "; Charset=utf-8"}
+
 // http formats an answer as different servers do.
 func (s *Server) http(r *http.Request, status int, media string, body []byte) response {
+	contentType := "Content-Type: " + media + pick(s.random, charsets)
+	return s.httpWith(r, status, []string{contentType}, s.random.oneIn(3), body)
+}
+
+// httpWith formats an answer with the given headers and framing.
+func (s *Server) httpWith(r *http.Request, status int, headers []string, chunked bool, body []byte) response {
 	d := s.random
-	headers := []string{
-		"Content-Type: " + media + pick(d, []string{"; charset=utf-8", ";charset=\"UTF-8\"", "; Charset=utf-8"}),
+	headers = append(headers,
 		"Cache-Control: private, max-age=0",
 		"X-AspNet-Version: 4.0.30319",
-		"Date: " + time.Now().UTC().Format(http.TimeFormat),
-	}
+		"Date: "+time.Now().Add(s.rest.ServerClock).UTC().Format(http.TimeFormat),
+	)
 	out := response{}
 	if r.Close || d.oneIn(25) {
 		headers = append(headers, "Connection: close")
@@ -67,7 +78,6 @@ func (s *Server) http(r *http.Request, status int, media string, body []byte) re
 		headers = append(headers, "Content-Encoding: gzip")
 		body = zipped(body)
 	}
-	chunked := d.oneIn(3)
 	if chunked {
 		headers = append(headers, "transfer-encoding: chunked")
 	} else {

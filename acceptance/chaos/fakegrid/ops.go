@@ -41,6 +41,7 @@ func (s *Server) doLogin(r *request) (effect, error) {
 		if err != nil {
 			return nil, err
 		}
+		r.opened = opened.id
 		return []element{leaf("LoginResult", opened.id)}, nil
 	}, nil
 }

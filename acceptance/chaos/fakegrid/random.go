@@ -18,11 +18,12 @@ type Rates struct {
 	Never       float64 // neither applied nor answered
 	Twice       float64 // the answer is sent twice
 	Silent      float64 // the connection is silent after the answer
-	Fault       float64 // soap:Server
+	Fault       float64 // soap:Server, or InternalError of REST
 	Unavailable float64 // 503, with a fault or without
 	HTML        float64 // a page of a proxy
 	Truncated   float64 // applied, and only the first third of the answer arrives
 	Kill        float64 // the caller's session is dead
+	Limited     float64 // 429 with Retry-After over REST, 503 over SOAP
 }
 
 type failure int
@@ -39,6 +40,7 @@ const (
 	page
 	truncated
 	kill
+	limited
 )
 
 // random is the only source of random numbers, so that a seed repeats a run.
@@ -106,7 +108,7 @@ func (d *random) outcome(isChange bool) outcome {
 		failure failure
 	}{
 		{r.Lost, lost}, {r.Never, never}, {r.Twice, twice}, {r.Silent, silent}, {r.Fault, serverFault},
-		{r.Unavailable, unavailable}, {r.HTML, page}, {r.Truncated, truncated}, {r.Kill, kill},
+		{r.Unavailable, unavailable}, {r.HTML, page}, {r.Truncated, truncated}, {r.Kill, kill}, {r.Limited, limited},
 	} {
 		if roll < c.rate {
 			o.failure = c.failure

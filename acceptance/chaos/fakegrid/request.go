@@ -57,7 +57,9 @@ type request struct {
 	ip   string
 	late bool // the answer does not wait for the effect
 
-	results []element // of the effect, once it is applied
+	opened string    // the session that it opened, once it is applied
+	via    protocol  // over which it came
+	rest   *restCall // nil for SOAP
 }
 
 // node is a parsed element.

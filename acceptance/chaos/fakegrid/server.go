@@ -22,10 +22,12 @@ const (
 // most of its failures are below the level of net/http.
 type Server struct {
 	*Grid
-	URL string
-	CA  []byte // PEM
+	URL     string // of SOAP
+	RESTURL string
+	CA      []byte // PEM
 
 	random   *random
+	traffic  *traffic
 	listener *listener
 	tls      *tls.Config
 	done     chan struct{}
@@ -41,6 +43,7 @@ type Options struct {
 	Limits Limits
 	Users  []User
 	Seed   uint64
+	REST   RESTReading // what the REST documentation leaves open
 }
 
 // Start serves until Close.
@@ -60,14 +63,17 @@ func Start(o Options) (*Server, error) {
 	s := &Server{
 		Grid:     newGrid(o.Limits, o.Users),
 		URL:      "https://" + l.addr + endpoint,
+		RESTURL:  "https://" + l.addr + restBase,
 		CA:       authority.PEM,
 		random:   newRandom(o.Seed),
+		traffic:  newTraffic(),
 		listener: l,
 		tls:      &tls.Config{Certificates: []tls.Certificate{cert}},
 		conns:    map[net.Conn]struct{}{},
 		done:     make(chan struct{}),
 		counts:   map[string]int{},
 	}
+	s.rest = o.REST
 	s.served.Go(s.accept)
 	return s, nil
 }
