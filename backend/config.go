@@ -2,7 +2,6 @@ package backend
 
 import (
 	"cmp"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +13,8 @@ const (
 	// DefaultURL is the live ECGridOS v4.1 endpoint. The address in the WSDL is plain
 	// http and must not be used.
 	DefaultURL = "https://os.ecgrid.io/v4.1/prod/ECGridOS.asmx"
+	// DefaultRESTURL is the live endpoint of the REST API v2.
+	DefaultRESTURL = "https://rest.ecgrid.io/v2"
 	// DefaultRequestTimeout is request_timeout if it is not set.
 	DefaultRequestTimeout = 15 * time.Second
 	// DefaultSessionIdleTimeout is session_idle_timeout if it is not set.
@@ -26,6 +27,9 @@ const (
 	mostConcurrentCalls       = 256
 )
 
+// defaultURLs are the defaults of url.
+var defaultURLs = map[ecgrid.Transport]string{ecgrid.SOAP: DefaultURL, ecgrid.REST: DefaultRESTURL}
+
 // The values of auth_method.
 const (
 	AuthPassword = "password"
@@ -35,6 +39,8 @@ const (
 // Config is one ECGrid login and the defaults of its leases, as it is stored. Either
 // Username and Password or APIKey is set.
 type Config struct {
+	Transport ecgrid.Transport `json:"transport,omitempty"` // "", in a config of an earlier version, is SOAP
+
 	URL      string `json:"url"`
 	Username string `json:"username,omitempty"` // LoginName
 	Password string `json:"password,omitempty"`
@@ -91,8 +97,12 @@ func (c Config) AuthMethod() string {
 	return AuthPassword
 }
 
+// TransportInUse is Transport or its default.
+func (c Config) TransportInUse() ecgrid.Transport { return cmp.Or(c.Transport, ecgrid.SOAP) }
+
 func (c Config) endpoint() ecgrid.Endpoint {
 	return ecgrid.Endpoint{
+		Transport:      c.TransportInUse(),
 		URL:            c.URL,
 		CACert:         c.CACert,
 		TLSServerName:  c.TLSServerName,
@@ -114,6 +124,7 @@ func (c Config) requestDeadline() time.Duration { return 5 * c.RequestTimeout / 
 // ConfigPatch is a write to the config. A nil field is left unchanged. A pointer to the
 // zero value clears an optional field.
 type ConfigPatch struct {
+	Transport                       *string
 	URL, Username, Password, APIKey *string
 	CACert, TLSServerName           *string
 	TTL, MaxTTL, KeyCacheTTL        *time.Duration
@@ -148,7 +159,9 @@ func (p ConfigPatch) apply(old *Config) (Config, error) {
 	if old != nil {
 		c = *old
 	}
-	set(&c.URL, p.URL)
+	if err := p.applyEndpoint(&c); err != nil {
+		return Config{}, err
+	}
 	set(&c.CACert, p.CACert)
 	set(&c.TLSServerName, p.TLSServerName)
 	set(&c.TTL, p.TTL)
@@ -162,7 +175,6 @@ func (p ConfigPatch) apply(old *Config) (Config, error) {
 	set(&c.MaxConcurrentCalls, p.MaxConcurrentCalls)
 	set(&c.PasswordPolicy, p.PasswordPolicy)
 	set(&c.DisableAutomatedRotation, p.DisableAutomatedRotation)
-	c.URL = cmp.Or(c.URL, DefaultURL)
 	schedule, err := p.Schedule.apply(c.Schedule)
 	if err != nil {
 		return Config{}, err
@@ -179,9 +191,30 @@ func (p ConfigPatch) apply(old *Config) (Config, error) {
 		c.Written, c.Unproven, c.SupersededAt = "", "", time.Time{}
 	}
 	if old != nil && !p.bringsCredential() && !mayMove(*old, c) {
-		return Config{}, Invalid("this changes to which server the stored credential is sent, or how that server is trusted (scheme, host or port of url, ca_cert, tls_server_name): send the password or api_key in the same request")
+		return Config{}, Invalid("this changes to which server the stored credential is sent, how it is sent, or how that server is trusted (transport, scheme, host or port of url, ca_cert, tls_server_name): send the password or api_key in the same request")
 	}
 	return c, nil
+}
+
+// applyEndpoint sets transport and url. The url follows the transport if it is the default.
+func (p ConfigPatch) applyEndpoint(c *Config) error {
+	before := c.TransportInUse()
+	if p.Transport != nil {
+		c.Transport = cmp.Or(ecgrid.Transport(*p.Transport), ecgrid.SOAP)
+	}
+	transport := c.TransportInUse()
+	switch {
+	case defaultURLs[transport] == "":
+		return Invalid("transport must be %s or %s", ecgrid.SOAP, ecgrid.REST)
+	case p.URL != nil:
+		c.URL = cmp.Or(*p.URL, defaultURLs[transport])
+	case transport == before:
+	case c.URL == defaultURLs[before]:
+		c.URL = defaultURLs[transport]
+	default:
+		return Invalid("transport changes and url does not: send the url of ECGrid's %s endpoint in the same request, or an empty url for the default", transport)
+	}
+	return nil
 }
 
 // bringsCredential reports whether the patch contains a password or an API key.
@@ -215,11 +248,7 @@ func (p ConfigPatch) applyCredential(c *Config) error {
 // login identifies the login of the config, whatever its password. The vendor's
 // endpoints share their logins.
 func (c Config) login() string {
-	at := server(c.URL)
-	if slices.Contains(vendorServers, at) {
-		at = vendorServers[0]
-	}
-	return at + " " + strings.ToLower(c.Username)
+	return service(c.URL) + " " + strings.ToLower(c.Username)
 }
 
 // sameLogin reports whether both are the same user of the same server.
@@ -237,7 +266,7 @@ func isEmpty(s *string) bool { return s != nil && *s == "" }
 
 // touchesLogin reports whether the patch contains the endpoint or the login.
 func (p ConfigPatch) touchesLogin() bool {
-	return p.URL != nil || p.Username != nil || p.Password != nil || p.APIKey != nil ||
+	return p.Transport != nil || p.URL != nil || p.Username != nil || p.Password != nil || p.APIKey != nil ||
 		p.CACert != nil || p.TLSServerName != nil || p.ClearPassword || p.ClearAPIKey
 }
 

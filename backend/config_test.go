@@ -27,6 +27,8 @@ func TestConfigPatch(t *testing.T) {
 	own := func(c *Config) { c.URL = "https://own.example/x" }
 	trust := func(c *Config) { c.CACert = ca }
 	name := func(c *Config) { c.TLSServerName = "x.example" }
+	rest := func(c *Config) { c.Transport, c.URL = "rest", DefaultRESTURL }
+	soap := func(c *Config) { c.Transport = "soap" }
 	tests := map[string]struct {
 		old   *Config
 		patch ConfigPatch
@@ -81,6 +83,19 @@ func TestConfigPatch(t *testing.T) {
 		"between the vendor's":            {stored(), ConfigPatch{URL: ptr("https://rest.ecgrid.io/v2")}, stored(func(c *Config) { c.URL = "https://rest.ecgrid.io/v2" })},
 		"between the vendor's, own trust": {stored(trust), ConfigPatch{URL: ptr("https://rest.ecgrid.io/v2")}, nil},
 		"between the vendor's, port":      {stored(), ConfigPatch{URL: ptr("https://rest.ecgrid.io:444/v2")}, nil},
+		"transport":                       {stored(), ConfigPatch{Transport: ptr("rest")}, stored(rest)},
+		"transport and back":              {stored(rest), ConfigPatch{Transport: ptr("soap")}, stored(soap)},
+		"transport, cleared":              {stored(rest), ConfigPatch{Transport: ptr("")}, stored(soap)},
+		"the same transport":              {stored(own), ConfigPatch{Transport: ptr("soap")}, stored(own, soap)},
+		"transport, first write":          {nil, ConfigPatch{Transport: ptr("rest"), Username: ptr("login"), Password: ptr("right")}, stored(rest)},
+		"transport, empty url":            {stored(), ConfigPatch{Transport: ptr("rest"), URL: ptr("")}, stored(rest)},
+		"transport, own trust":            {stored(trust), ConfigPatch{Transport: ptr("rest")}, nil},
+		"transport, trust cleared":        {stored(trust), ConfigPatch{Transport: ptr("rest"), CACert: ptr("")}, stored(rest)},
+		"transport, url not the default":  {stored(own), ConfigPatch{Transport: ptr("rest"), Password: ptr("right")}, nil},
+		"transport, own url":              {stored(own), ConfigPatch{Transport: ptr("rest"), URL: ptr("https://own.example/x")}, nil},
+		"transport, own url, password":    {stored(own), ConfigPatch{Transport: ptr("rest"), URL: ptr("https://own.example/x"), Password: ptr("right")}, stored(own, func(c *Config) { c.Transport = "rest" })},
+		"no such transport":               {stored(), ConfigPatch{Transport: ptr("SOAP")}, nil},
+		"url of the other transport":      {stored(rest), ConfigPatch{URL: ptr(DefaultURL)}, stored(rest, func(c *Config) { c.URL = DefaultURL })},
 		"from the vendor's":               {stored(), ConfigPatch{URL: ptr("https://rest.ecgrid.io.example/v2")}, nil},
 		"to the vendor's":                 {stored(own), ConfigPatch{URL: ptr(DefaultURL)}, nil},
 		"other host":                      {stored(), ConfigPatch{URL: ptr("https://evil.example/x")}, nil},

@@ -110,7 +110,7 @@ var vendorServers = []string{"https://os.ecgrid.io:443", "https://rest.ecgrid.io
 // config, with its trust. Otherwise somebody who may edit the config, and controls a name
 // or a proxy, could get the credential.
 func mayMove(from, to Config) bool {
-	sameServer := server(from.URL) == server(to.URL)
+	sameServer := server(from.URL) == server(to.URL) && from.TransportInUse() == to.TransportInUse()
 	sameCA := strings.TrimSpace(from.CACert) == strings.TrimSpace(to.CACert)
 	sameName := from.TLSServerName == to.TLSServerName
 	if sameServer && sameCA && sameName {
@@ -121,6 +121,16 @@ func mayMove(from, to Config) bool {
 	}
 	systemsTrust := to.CACert == "" && to.TLSServerName == ""
 	return systemsTrust || sameServer && sameCA && to.TLSServerName == ""
+}
+
+// service returns the server of a URL, which is the same for both endpoints of the vendor:
+// they share their users.
+func service(raw string) string {
+	at := server(raw)
+	if slices.Contains(vendorServers, at) {
+		return vendorServers[0]
+	}
+	return at
 }
 
 // server returns the scheme, host and port of a URL in one spelling.

@@ -305,8 +305,8 @@ func (c *connection) refuseOwnUser(ctx context.Context, userID int32) error {
 	}
 	own := c.ownUserID.Load()
 	if own == 0 {
-		err := c.use(ctx, func(ctx context.Context, sessionID string) error {
-			me, err := c.client.WhoAmI(ctx, sessionID)
+		err := c.use(ctx, func(ctx context.Context, by ecgrid.Credential) error {
+			me, err := c.client.WhoAmI(ctx, by)
 			own = me.UserID
 			return err
 		})

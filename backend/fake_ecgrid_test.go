@@ -36,6 +36,8 @@ type fakeECGrid struct {
 	applyAfter    []time.Duration
 	delayed       map[string]bool // the keys of delayed changes
 	comparesEarly bool
+	// returnsOldKey makes a GenerateAPIKey return the key that it should replace.
+	returnsOldKey bool
 	// onReplace is called when a user's key is about to be replaced.
 	onReplace func(ctx context.Context, userID int32, key string)
 }
@@ -150,11 +152,15 @@ func opError(op string, kind error) error {
 	return &ecgrid.Error{Op: op, Kind: kind, Sent: true}
 }
 
-// noSession is the SessionID of a call that needs no session.
-const noSession = "none"
+var (
+	// noSession is the credential of a call that needs no session.
+	noSession = ecgrid.Credential{Value: "none"}
+	// goodAPIKey needs no session either.
+	goodAPIKey = ecgrid.Credential{Value: "api-key", IsAPIKey: true}
+)
 
 // call is what all operations begin with.
-func (f *fakeECGrid) call(ctx context.Context, op, sessionID string) error {
+func (f *fakeECGrid) call(ctx context.Context, op string, by ecgrid.Credential) error {
 	f.mu.Lock()
 	f.calls[op]++
 	err, hook, onAny, latency := f.fail[op], f.hooks[op], f.onAny, f.latency
@@ -173,43 +179,43 @@ func (f *fakeECGrid) call(ctx context.Context, op, sessionID string) error {
 	if err != nil {
 		return opError(op, err)
 	}
-	if sessionID != noSession && sessionID != "api-key" && !f.now().sessions[sessionID] {
+	if by != noSession && by != goodAPIKey && !f.now().sessions[by.Value] {
 		return opError(op, ecgrid.ErrSessionExpired)
 	}
 	return nil
 }
 
-func (f *fakeECGrid) Login(ctx context.Context, _, password string) (string, error) {
+func (f *fakeECGrid) Login(ctx context.Context, _, password string) (ecgrid.LoginResult, error) {
 	if err := f.call(ctx, "Login", noSession); err != nil {
-		return "", err
+		return ecgrid.LoginResult{}, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if password != f.password || len(f.sessions) >= f.maxSessions {
 		byOperator := strings.HasPrefix(password, operatorsTypo) || ctx.Value(operatorsKey{}) == true
 		f.refused = append(f.refused, refusal{byOperator, time.Now()})
-		return "", opError("Login", ecgrid.ErrAuthentication)
+		return ecgrid.LoginResult{}, opError("Login", ecgrid.ErrAuthentication)
 	}
 	f.nextID++
 	id := fmt.Sprintf("session-%d", f.nextID)
 	f.sessions[id] = true
-	return id, nil
+	return ecgrid.LoginResult{SessionID: id}, nil
 }
 
-func (f *fakeECGrid) Logout(ctx context.Context, id string) error {
+func (f *fakeECGrid) Logout(ctx context.Context, by ecgrid.Credential) error {
 	if err := f.call(ctx, "Logout", noSession); err != nil {
 		return err
 	}
-	f.set(func() { delete(f.sessions, id) })
+	f.set(func() { delete(f.sessions, by.Value) })
 	return nil
 }
 
-func (f *fakeECGrid) WhoAmI(ctx context.Context, id string) (ecgrid.Session, error) {
-	return ecgrid.Session{UserID: 100}, f.call(ctx, "WhoAmI", id)
+func (f *fakeECGrid) WhoAmI(ctx context.Context, by ecgrid.Credential) (ecgrid.Session, error) {
+	return ecgrid.Session{UserID: 100}, f.call(ctx, "WhoAmI", by)
 }
 
-func (f *fakeECGrid) UserGetAPIKey(ctx context.Context, id string, userID int32) (string, error) {
-	if err := f.call(ctx, "UserGetAPIKey", id); err != nil {
+func (f *fakeECGrid) UserGetAPIKey(ctx context.Context, by ecgrid.Credential, userID int32) (string, error) {
+	if err := f.call(ctx, "UserGetAPIKey", by); err != nil {
 		return "", err
 	}
 	key, ok := f.now().keys[userID]
@@ -222,8 +228,8 @@ func (f *fakeECGrid) UserGetAPIKey(ctx context.Context, id string, userID int32)
 	return key, nil
 }
 
-func (f *fakeECGrid) GenerateAPIKey(ctx context.Context, id string, userID int32) (string, error) {
-	if err := f.call(ctx, "GenerateAPIKey", id); err != nil {
+func (f *fakeECGrid) GenerateAPIKey(ctx context.Context, by ecgrid.Credential, userID int32) (string, error) {
+	if err := f.call(ctx, "GenerateAPIKey", by); err != nil {
 		return "", err
 	}
 	f.mu.Lock()
@@ -231,6 +237,9 @@ func (f *fakeECGrid) GenerateAPIKey(ctx context.Context, id string, userID int32
 	old, ok := f.keys[userID]
 	if !ok {
 		return "", opError("GenerateAPIKey", ecgrid.ErrNotFound)
+	}
+	if f.returnsOldKey {
+		return old, nil
 	}
 	if f.onReplace != nil {
 		f.onReplace(ctx, userID, old)
@@ -246,8 +255,8 @@ func (f *fakeECGrid) GenerateAPIKey(ctx context.Context, id string, userID int32
 	return key, err
 }
 
-func (f *fakeECGrid) ChangePassword(ctx context.Context, id, old, new string) error {
-	if err := f.call(ctx, "ChangePassword", id); err != nil {
+func (f *fakeECGrid) ChangePassword(ctx context.Context, by ecgrid.Credential, old, new string) error {
+	if err := f.call(ctx, "ChangePassword", by); err != nil {
 		return err
 	}
 	f.mu.Lock()
@@ -292,8 +301,8 @@ func (f *fakeECGrid) apply(ctx context.Context, op string, change func() error) 
 	}
 }
 
-func (f *fakeECGrid) UserList(ctx context.Context, id, _ string) ([]ecgrid.User, error) {
-	return f.users, f.call(ctx, "UserList", id)
+func (f *fakeECGrid) UserList(ctx context.Context, by ecgrid.Credential) ([]ecgrid.User, error) {
+	return f.users, f.call(ctx, "UserList", by)
 }
 
 func (f *fakeECGrid) Version(ctx context.Context) (string, error) {

@@ -111,28 +111,28 @@ func (p *process) Delete(ctx context.Context, key string) error {
 	return steppedErr(p, step{op: "Delete", key: key}, func() error { return p.Storage.Delete(ctx, key) })
 }
 
-func (p *process) Login(ctx context.Context, name, password string) (string, error) {
-	return stepped(p, step{op: "Login"}, func() (string, error) { return p.Client.Login(ctx, name, password) })
+func (p *process) Login(ctx context.Context, name, password string) (ecgrid.LoginResult, error) {
+	return stepped(p, step{op: "Login"}, func() (ecgrid.LoginResult, error) { return p.Client.Login(ctx, name, password) })
 }
 
-func (p *process) Logout(ctx context.Context, id string) error {
-	return steppedErr(p, step{op: "Logout"}, func() error { return p.Client.Logout(ctx, id) })
+func (p *process) Logout(ctx context.Context, by ecgrid.Credential) error {
+	return steppedErr(p, step{op: "Logout"}, func() error { return p.Client.Logout(ctx, by) })
 }
 
-func (p *process) WhoAmI(ctx context.Context, id string) (ecgrid.Session, error) {
-	return stepped(p, step{op: "WhoAmI"}, func() (ecgrid.Session, error) { return p.Client.WhoAmI(ctx, id) })
+func (p *process) WhoAmI(ctx context.Context, by ecgrid.Credential) (ecgrid.Session, error) {
+	return stepped(p, step{op: "WhoAmI"}, func() (ecgrid.Session, error) { return p.Client.WhoAmI(ctx, by) })
 }
 
-func (p *process) UserGetAPIKey(ctx context.Context, id string, userID int32) (string, error) {
-	return stepped(p, step{op: "UserGetAPIKey"}, func() (string, error) { return p.Client.UserGetAPIKey(ctx, id, userID) })
+func (p *process) UserGetAPIKey(ctx context.Context, by ecgrid.Credential, userID int32) (string, error) {
+	return stepped(p, step{op: "UserGetAPIKey"}, func() (string, error) { return p.Client.UserGetAPIKey(ctx, by, userID) })
 }
 
-func (p *process) GenerateAPIKey(ctx context.Context, id string, userID int32) (string, error) {
-	return stepped(p, step{op: "GenerateAPIKey"}, func() (string, error) { return p.Client.GenerateAPIKey(ctx, id, userID) })
+func (p *process) GenerateAPIKey(ctx context.Context, by ecgrid.Credential, userID int32) (string, error) {
+	return stepped(p, step{op: "GenerateAPIKey"}, func() (string, error) { return p.Client.GenerateAPIKey(ctx, by, userID) })
 }
 
-func (p *process) ChangePassword(ctx context.Context, id, old, new string) error {
-	return steppedErr(p, step{op: "ChangePassword"}, func() error { return p.Client.ChangePassword(ctx, id, old, new) })
+func (p *process) ChangePassword(ctx context.Context, by ecgrid.Credential, old, new string) error {
+	return steppedErr(p, step{op: "ChangePassword"}, func() error { return p.Client.ChangePassword(ctx, by, old, new) })
 }
 
 // unconfirmedErrors are the failures after which a change may have been applied.

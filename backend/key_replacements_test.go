@@ -23,18 +23,18 @@ func (h hangingECGrid) hang(ctx context.Context, op string, userID int32) error 
 	return opError(op, ecgrid.ErrTimeout)
 }
 
-func (h hangingECGrid) UserGetAPIKey(ctx context.Context, id string, userID int32) (string, error) {
+func (h hangingECGrid) UserGetAPIKey(ctx context.Context, by ecgrid.Credential, userID int32) (string, error) {
 	if err := h.hang(ctx, "UserGetAPIKey", userID); err != nil {
 		return "", err
 	}
-	return h.fakeECGrid.UserGetAPIKey(ctx, id, userID)
+	return h.fakeECGrid.UserGetAPIKey(ctx, by, userID)
 }
 
-func (h hangingECGrid) GenerateAPIKey(ctx context.Context, id string, userID int32) (string, error) {
+func (h hangingECGrid) GenerateAPIKey(ctx context.Context, by ecgrid.Credential, userID int32) (string, error) {
 	if err := h.hang(ctx, "GenerateAPIKey", userID); err != nil {
 		return "", err
 	}
-	return h.fakeECGrid.GenerateAPIKey(ctx, id, userID)
+	return h.fakeECGrid.GenerateAPIKey(ctx, by, userID)
 }
 
 // While a call on one user hangs, requests on other users do not wait.

@@ -160,8 +160,8 @@ func (k *keys) leave(call *keyCall) {
 
 func (k *keys) ask(ctx context.Context, id callID) (key string, err error) {
 	defer panics.Recover(k.log, &err)
-	err = k.session.Use(ctx, func(ctx context.Context, sessionID string) (err error) {
-		key, err = k.client.UserGetAPIKey(ctx, sessionID, id.userID)
+	err = k.session.Use(ctx, func(ctx context.Context, by ecgrid.Credential) (err error) {
+		key, err = k.client.UserGetAPIKey(ctx, by, id.userID)
 		if errors.Is(err, ecgrid.ErrEmptyResult) {
 			return ErrNoKey
 		}

@@ -34,9 +34,9 @@ type hungLogout struct {
 	hangs atomic.Bool
 }
 
-func (h *hungLogout) Logout(ctx context.Context, id string) error {
+func (h *hungLogout) Logout(ctx context.Context, by ecgrid.Credential) error {
 	if !h.hangs.Load() {
-		return h.fakeECGrid.Logout(ctx, id)
+		return h.fakeECGrid.Logout(ctx, by)
 	}
 	<-ctx.Done()
 	return opError("Logout", ecgrid.ErrTimeout)
@@ -59,7 +59,7 @@ func TestLeftoverSessionAtHungHost(t *testing.T) {
 			readKey(t, e, 5001)
 			gone.hangs.Store(true)
 			_, _ = e.IssueKey(t.Context(), 5001, 0)
-			writeConfig(t, e, ConfigPatch{URL: ptr(vendorREST)})
+			writeConfig(t, e, ConfigPatch{Transport: ptr("rest")})
 			slow := 0
 			for range 20 {
 				time.Sleep(30 * time.Minute)

@@ -23,8 +23,8 @@ func (c *connections) ListUsers(ctx context.Context) ([]ecgrid.User, error) {
 			return err
 		}
 		defer release()
-		return current.use(ctx, func(ctx context.Context, sessionID string) (err error) {
-			users, err = current.client.UserList(ctx, sessionID, "")
+		return current.use(ctx, func(ctx context.Context, by ecgrid.Credential) (err error) {
+			users, err = current.client.UserList(ctx, by)
 			return err
 		})
 	})

@@ -172,30 +172,30 @@ type observedClient struct {
 // nodeKey is the context key of the node that calls.
 type nodeKey struct{}
 
-func (c observedClient) Login(ctx context.Context, name, password string) (string, error) {
+func (c observedClient) Login(ctx context.Context, name, password string) (ecgrid.LoginResult, error) {
 	byOperator := false
 	c.w.with(func() { byOperator = c.n.writing > 0 && password == c.w.outside })
-	id, err := c.Client.Login(context.WithValue(ctx, operatorsKey{}, byOperator), name, password)
+	opened, err := c.Client.Login(context.WithValue(ctx, operatorsKey{}, byOperator), name, password)
 	if err != nil || c.n.isGone() {
-		return id, err
+		return opened, err
 	}
 	c.w.with(func() {
-		c.n.open[id] = true
-		c.w.logf("login %s (%d open)", id, len(c.n.open))
+		c.n.open[opened.SessionID] = true
+		c.w.logf("login %s (%d open)", opened.SessionID, len(c.n.open))
 		if len(c.n.open) > 1+c.n.writing {
 			c.w.Errorf("a process has %d sessions with %d config writes in progress", len(c.n.open), c.n.writing)
 		}
 	})
-	return id, nil
+	return opened, nil
 }
 
-func (c observedClient) Logout(ctx context.Context, id string) error {
-	c.w.with(func() { delete(c.n.open, id) })
-	return c.Client.Logout(ctx, id)
+func (c observedClient) Logout(ctx context.Context, by ecgrid.Credential) error {
+	c.w.with(func() { delete(c.n.open, by.Value) })
+	return c.Client.Logout(ctx, by)
 }
 
-func (c observedClient) GenerateAPIKey(ctx context.Context, id string, userID int32) (string, error) {
-	return c.Client.GenerateAPIKey(context.WithValue(ctx, nodeKey{}, c.n), id, userID)
+func (c observedClient) GenerateAPIKey(ctx context.Context, by ecgrid.Credential, userID int32) (string, error) {
+	return c.Client.GenerateAPIKey(context.WithValue(ctx, nodeKey{}, c.n), by, userID)
 }
 
 // onReplace checks the replacements by revokes.

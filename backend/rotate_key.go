@@ -94,7 +94,7 @@ func (k *keyRotator) replace(ctx context.Context, current *connection, userID in
 		return nil, err // nothing was sent
 	}
 	ctx = context.WithoutCancel(ctx)
-	begun, err := k.generate(ctx, current, userID)
+	begun, err := k.generate(ctx, current, userID, old)
 	switch {
 	case err == nil:
 		k.forgetReplacement(ctx, userID)
@@ -115,21 +115,25 @@ func (k *keyRotator) replace(ctx context.Context, current *connection, userID in
 }
 
 // generate calls GenerateAPIKey. If the session has died since the key was read, the
-// call is not repeated with another session.
-func (k *keyRotator) generate(ctx context.Context, current *connection, userID int32) (begun bool, err error) {
+// call is not repeated with another session. An answer with the old key proves nothing. Over
+// REST it may be that of another call, since an answer does not name its operation.
+func (k *keyRotator) generate(ctx context.Context, current *connection, userID int32, old string) (begun bool, err error) {
 	defer panics.Recover(k.Logger, &err)
-	return current.useOnce(ctx, func(ctx context.Context, sessionID string) error {
+	return current.useOnce(ctx, func(ctx context.Context, by ecgrid.Credential) error {
 		begun = true // in case of a panic
-		_, err := current.client.GenerateAPIKey(ctx, sessionID, userID)
+		key, err := current.client.GenerateAPIKey(ctx, by, userID)
+		if err == nil && key == old {
+			return &ecgrid.Error{Op: "GenerateAPIKey", Kind: ecgrid.ErrBadAnswer, Reason: "the old key", Sent: true}
+		}
 		return err
 	})
 }
 
-// keyAt reads the key at the same server, with the config that is in use by now.
+// keyAt reads the key at the same service, with the config that is in use by now.
 func (k *keyRotator) keyAt(url string, userID int32) (key string, err error) {
 	ctx := context.Background() // every wait below is bounded
 	err = k.withConnection(ctx, func(current *connection) (err error) {
-		if server(current.config.URL) != server(url) {
+		if service(current.config.URL) != service(url) {
 			return ErrUnconfirmed
 		}
 		key, err = current.keys.fetch(ctx, userID)

@@ -45,6 +45,8 @@ func TestRotateKey(t *testing.T) {
 		"refused":             {userID: 5001, setup: failing("GenerateAPIKey", ecgrid.ErrAuthentication), want: ecgrid.ErrAuthentication, status: http.StatusForbidden, calls: 1, reads: 1},
 		"user gone":           {userID: 5001, setup: failing("GenerateAPIKey", ecgrid.ErrNotFound), want: ecgrid.ErrNotFound, status: http.StatusNotFound, calls: 1, reads: 1},
 		"session dead":        {userID: 5001, setup: failing("GenerateAPIKey", ecgrid.ErrSessionExpired), want: ErrNotApplied, status: http.StatusConflict, calls: 1, reads: 1},
+		"too many calls":      {userID: 5001, setup: failing("GenerateAPIKey", ecgrid.ErrRateLimited), want: ErrNotApplied, status: http.StatusConflict, calls: 1, reads: 1},
+		"the old key again":   {userID: 5001, setup: func(f *fakeECGrid) { f.returnsOldKey = true }, want: ErrUnconfirmed, status: http.StatusConflict, calls: 1, reads: 2},
 		"no key, answer lost": {userID: 6000, setup: lost(ecgrid.ErrTimeout), calls: 1, applied: 1, warned: true, reads: 2},
 		"no key, not applied": {userID: 6000, setup: failing("GenerateAPIKey", ecgrid.ErrTimeout), want: ErrUnconfirmed, status: http.StatusConflict, calls: 1, reads: 2},
 		"login refused":       {userID: 5001, setup: func(f *fakeECGrid) { f.password = "other" }, want: session.ErrRefused, status: http.StatusBadRequest},

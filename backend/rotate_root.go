@@ -152,9 +152,9 @@ func unconfirmed(err error) error { return fmt.Errorf("%w: %w", ErrUnconfirmed, 
 // longer the current one.
 func (r *rootRotator) changePassword(ctx context.Context, current *connection, password string) (begun bool, err error) {
 	defer panics.Recover(r.Logger, &err)
-	return current.useOnce(ctx, func(ctx context.Context, sessionID string) error {
+	return current.useOnce(ctx, func(ctx context.Context, by ecgrid.Credential) error {
 		begun = true // in case of a panic
-		return withoutNotFound(current.client.ChangePassword(ctx, sessionID, current.config.Password, password))
+		return withoutNotFound(current.client.ChangePassword(ctx, by, current.config.Password, password))
 	})
 }
 

@@ -113,7 +113,7 @@ func TestRequestDuringRotateRoot(t *testing.T) {
 		"old password, verified":     write(ConfigPatch{Password: ptr("right")}),
 		"session_idle_timeout":       write(ConfigPatch{SessionIdleTimeout: ptr(time.Duration(0))}),
 		"api_key":                    write(ConfigPatch{APIKey: ptr("api-key"), VerifyConnection: ptr(false)}),
-		"vendor's other endpoint":    write(ConfigPatch{URL: ptr(vendorREST)}),
+		"vendor's other endpoint":    write(ConfigPatch{Transport: ptr("rest")}),
 		"delete":                     func(e *Engine) error { return e.DeleteConfig(context.Background(), noManager{}) },
 		"read":                       func(e *Engine) error { return errOf(e.IssueKey(context.Background(), 5001, 0)) },
 	} {

@@ -43,8 +43,8 @@ func (u *unpredictableECGrid) outcome() (applied bool, delay time.Duration, err 
 	return applied, delay, err
 }
 
-func (u *unpredictableECGrid) ChangePassword(ctx context.Context, id, old, new string) error {
-	if err := u.call(ctx, "ChangePassword", id); err != nil {
+func (u *unpredictableECGrid) ChangePassword(ctx context.Context, by ecgrid.Credential, old, new string) error {
+	if err := u.call(ctx, "ChangePassword", by); err != nil {
 		return err
 	}
 	applied, delay, err := u.outcome()

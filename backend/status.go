@@ -8,6 +8,7 @@ import (
 
 // Status is one live look at ECGrid with the stored login.
 type Status struct {
+	Transport  ecgrid.Transport
 	URL        string
 	AuthMethod string
 	Session    ecgrid.Session
@@ -17,9 +18,13 @@ type Status struct {
 func (c *connections) Status(ctx context.Context) (Status, error) {
 	var status Status
 	err := c.withConnection(ctx, func(current *connection) error {
+		status.Transport = current.config.TransportInUse()
 		status.URL, status.AuthMethod = current.config.URL, current.config.AuthMethod()
-		return current.use(ctx, func(ctx context.Context, sessionID string) (err error) {
-			status.Session, err = current.client.WhoAmI(ctx, sessionID)
+		return current.use(ctx, func(ctx context.Context, by ecgrid.Credential) (err error) {
+			status.Session, err = current.client.WhoAmI(ctx, by)
+			if err == nil && status.Session.ECGridOSVersion == "" { // REST has a call of its own for it
+				status.Session.ECGridOSVersion, err = current.client.Version(ctx)
+			}
 			return err
 		})
 	})

@@ -8,9 +8,9 @@ import (
 )
 
 // Call is one call to ECGrid.
-type Call func(ctx context.Context, sessionID string) error
+type Call func(ctx context.Context, c ecgrid.Credential) error
 
-// Use runs call with the SessionID of a live session, or with the API key. If the
+// Use runs call with the credential of a live session, or with the API key. If the
 // session is dead, Use opens another and repeats the call once.
 func (s *Session) Use(ctx context.Context, call Call) error {
 	s.beginRequest()
@@ -31,8 +31,8 @@ func (s *Session) UseOnce(ctx context.Context, call Call) (begun bool, err error
 	s.beginRequest()
 	defer s.endRequest()
 	var own error
-	_, begun, err = s.callOnce(ctx, func(ctx context.Context, id string) error {
-		own = call(ctx, id)
+	_, begun, err = s.callOnce(ctx, func(ctx context.Context, c ecgrid.Credential) error {
+		own = call(ctx, c)
 		return own
 	})
 	if begun {
@@ -63,8 +63,8 @@ func (s *Session) isCurrent(open *openSession) bool {
 }
 
 // WhoAmI is a Call that succeeds if the session or the API key is alive.
-func (s *Session) WhoAmI(ctx context.Context, sessionID string) error {
-	_, err := s.Client.WhoAmI(ctx, sessionID)
+func (s *Session) WhoAmI(ctx context.Context, c ecgrid.Credential) error {
+	_, err := s.Client.WhoAmI(ctx, c)
 	return err
 }
 
@@ -78,11 +78,11 @@ func (s *Session) callOnce(ctx context.Context, call Call) (dead, begun bool, er
 			}
 		}
 		err = s.limit(ctx, func() error {
-			if s.apiKey == nil && !s.isCurrent(open) { // it ended during the wait
+			if begun = s.beginCall(open); !begun { // it ended during the wait
 				return nil
 			}
-			begun = true
-			return call(ctx, open.id)
+			defer s.endCall(open)
+			return call(ctx, open.credential)
 		})
 		if err != nil && !begun {
 			return false, false, err
@@ -90,7 +90,7 @@ func (s *Session) callOnce(ctx context.Context, call Call) (dead, begun bool, er
 	}
 	state := sessionAlive
 	if err != nil {
-		state, err = s.checkLiveness(ctx, open.id, err)
+		state, err = s.checkLiveness(ctx, open.credential, err)
 	}
 	switch {
 	case state == sessionAlive:
@@ -125,7 +125,7 @@ const (
 // failure is unclear, it asks WhoAmI. It does so for a new session too, which is dead
 // if Vault's egress address changes. The error is the call's, or WhoAmI's if the state
 // is unconfirmed: then the call's fault may be that of a dead session.
-func (s *Session) checkLiveness(ctx context.Context, id string, err error) (liveness, error) {
+func (s *Session) checkLiveness(ctx context.Context, c ecgrid.Credential, err error) (liveness, error) {
 	verdict := s.Classify(err)
 	switch {
 	case verdict.Dead:
@@ -133,7 +133,7 @@ func (s *Session) checkLiveness(ctx context.Context, id string, err error) (live
 	case !verdict.MaybeDead:
 		return sessionUnconfirmed, err
 	}
-	probeErr := s.limit(ctx, func() error { return s.WhoAmI(ctx, id) })
+	probeErr := s.limit(ctx, func() error { return s.WhoAmI(ctx, c) })
 	if probeErr == nil {
 		return sessionAlive, err
 	}

@@ -85,9 +85,9 @@ func TestLateFailureOfAnOldSession(t *testing.T) {
 		noErr(t, read(s))
 		hold, slow := make(chan struct{}), make(chan error)
 		go func() {
-			slow <- s.Use(context.Background(), func(ctx context.Context, id string) error {
+			slow <- s.Use(context.Background(), func(ctx context.Context, by ecgrid.Credential) error {
 				<-hold
-				return getKey(s)(ctx, id)
+				return getKey(s)(ctx, by)
 			})
 		}()
 		synctest.Wait()
@@ -152,7 +152,7 @@ func TestUseOnceIsNotBegun(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		go func() {
-			_ = s.Use(context.Background(), func(context.Context, string) error { time.Sleep(time.Minute); return nil })
+			_ = s.Use(context.Background(), func(context.Context, ecgrid.Credential) error { time.Sleep(time.Minute); return nil })
 		}()
 		time.Sleep(100 * time.Millisecond)
 		if begun, err := s.UseOnce(ctx, getKey(s)); begun || !errors.Is(err, context.DeadlineExceeded) {

@@ -41,6 +41,7 @@ type fakeECGrid struct {
 	password string
 	open     map[string]bool // by SessionID
 	closing  map[string]bool // by SessionID: its Logout is under way
+	lifetime time.Duration   // that a Login states
 
 	// How calls go. Maps are by operation.
 	decideDelay   func(op string) time.Duration // until a call is carried out
@@ -53,6 +54,7 @@ type fakeECGrid struct {
 	logoutFault   error                         // the answer to the Logout of such a session
 	onCall        func(op string)
 	onLogin       func(decidedLogin)
+	onOpen        func(sessionID string)
 
 	// What happened.
 	counts      map[string]int
@@ -192,6 +194,9 @@ func (f *fakeECGrid) login(password string, fromWrite bool) (id string, err erro
 	}
 	id = fmt.Sprintf("%ssession-%d", secret, len(f.logins))
 	f.open[id] = true
+	if f.onOpen != nil {
+		f.onOpen(id)
+	}
 	n := 0
 	for id := range f.open {
 		if !f.closing[id] {
@@ -233,20 +238,20 @@ func (c *client) callWith(ctx context.Context, op, id string) error {
 	})
 }
 
-func (c *client) Login(ctx context.Context, _, password string) (string, error) {
+func (c *client) Login(ctx context.Context, _, password string) (ecgrid.LoginResult, error) {
 	var id string
 	err := c.call(ctx, "Login", LoginTimeout, func() (err error) {
 		id, err = c.ecgrid.login(password, c.fromWrite)
 		return err
 	})
 	if err != nil {
-		return "", err
+		return ecgrid.LoginResult{}, err
 	}
-	return id, nil
+	return ecgrid.LoginResult{SessionID: id, Lifetime: c.ecgrid.lifetime}, nil
 }
 
-func (c *client) Logout(ctx context.Context, id string) error {
-	f := c.ecgrid
+func (c *client) Logout(ctx context.Context, by ecgrid.Credential) error {
+	f, id := c.ecgrid, by.Value
 	f.set(func() { f.closing[id] = true })
 	return c.call(ctx, "Logout", c.timeout, func() error {
 		if f.deadOnArrival {
@@ -260,12 +265,12 @@ func (c *client) Logout(ctx context.Context, id string) error {
 	})
 }
 
-func (c *client) WhoAmI(ctx context.Context, id string) (ecgrid.Session, error) {
-	return ecgrid.Session{}, c.callWith(ctx, "WhoAmI", id)
+func (c *client) WhoAmI(ctx context.Context, by ecgrid.Credential) (ecgrid.Session, error) {
+	return ecgrid.Session{}, c.callWith(ctx, "WhoAmI", by.Value)
 }
 
-func (c *client) UserGetAPIKey(ctx context.Context, id string, _ int32) (string, error) {
-	return "", c.callWith(ctx, "UserGetAPIKey", id)
+func (c *client) UserGetAPIKey(ctx context.Context, by ecgrid.Credential, _ int32) (string, error) {
+	return "", c.callWith(ctx, "UserGetAPIKey", by.Value)
 }
 
 func (c *client) Version(ctx context.Context) (string, error) {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // The kit of this package's tests. They run in virtual time (testing/synctest):
@@ -112,8 +114,8 @@ func (p *process) tryWrite(password string) error {
 }
 
 func getKey(s *Session) Call {
-	return func(ctx context.Context, id string) error {
-		_, err := s.Client.UserGetAPIKey(ctx, id, 5001)
+	return func(ctx context.Context, by ecgrid.Credential) error {
+		_, err := s.Client.UserGetAPIKey(ctx, by, 5001)
 		return err
 	}
 }

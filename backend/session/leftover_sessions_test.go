@@ -70,7 +70,7 @@ func TestKilledAnywhere(t *testing.T) {
 // A session that was open for long is logged out after a kill too.
 func TestKilledAfterLongUse(t *testing.T) {
 	runVirtual(t, func(t *testing.T, p *process, f *fakeECGrid) {
-		_ = p.session().Use(t.Context(), func(context.Context, string) error {
+		_ = p.session().Use(t.Context(), func(context.Context, ecgrid.Credential) error {
 			time.Sleep(30 * time.Hour)
 			p.kill()
 			return nil
@@ -97,10 +97,10 @@ func TestUnansweredLogoutIsTriedAgain(t *testing.T) {
 			for _, restarted := range []bool{false, true} {
 				runCase(t, open.String()+" "+keep.String()+" "+strconv.FormatBool(restarted), func(t *testing.T, p *process, f *fakeECGrid) {
 					s := p.session(idle(keep))
-					noErr(t, s.Use(t.Context(), func(ctx context.Context, id string) error {
+					noErr(t, s.Use(t.Context(), func(ctx context.Context, by ecgrid.Credential) error {
 						time.Sleep(open)
 						f.set(func() { f.fail["Logout"] = ecgrid.ErrUnreachable })
-						return getKey(s)(ctx, id)
+						return getKey(s)(ctx, by)
 					}))
 					closeSession(s)
 					if f.sessions() != 1 || p.store.noted() != 1 {

@@ -14,6 +14,7 @@ import (
 // loginInFlight is a Login that requests wait for.
 type loginInFlight struct {
 	started   time.Time
+	replaces  *openSession  // the session that it renews, or nil
 	fromWrite bool          // for a config write, even if its client hangs up
 	done      chan struct{} // closed when open and err are set
 	open      *openSession
@@ -58,13 +59,20 @@ func (s *Session) currentOrLogin() (*openSession, *loginInFlight, error) {
 	switch {
 	case s.closed: // the open session may be logged out at any moment
 		return nil, nil, ErrClosed
-	case s.current != nil:
+	case s.isUsable(s.current):
 		return s.current, nil, nil
-	case s.login == nil:
-		s.login = &loginInFlight{started: time.Now(), fromWrite: s.fromWrite.Load(), done: make(chan struct{})}
-		go s.runLogin(s.login)
 	}
+	s.startLogin(nil)
 	return nil, s.login, nil
+}
+
+// startLogin starts a Login, unless one is in flight. The caller holds mu.
+func (s *Session) startLogin(replaces *openSession) {
+	if s.login != nil {
+		return
+	}
+	s.login = &loginInFlight{started: time.Now(), replaces: replaces, fromWrite: s.fromWrite.Load(), done: make(chan struct{})}
+	go s.runLogin(s.login)
 }
 
 // abandon lets the next request start another Login: this one takes too long.
@@ -81,7 +89,7 @@ func (s *Session) runLogin(login *loginInFlight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
-		open, err = s.setCurrent(open)
+		open, err = s.setCurrent(login, open)
 	}
 	login.open, login.err = open, err
 	if s.login == login {
@@ -92,14 +100,16 @@ func (s *Session) runLogin(login *loginInFlight) {
 
 // setCurrent makes a new session the shared one, or logs it out if it is not needed
 // any more. The caller holds mu.
-func (s *Session) setCurrent(open *openSession) (*openSession, error) {
+func (s *Session) setCurrent(login *loginInFlight, open *openSession) (*openSession, error) {
 	switch {
 	case s.closed:
 		s.logoutAsync(open)
 		return nil, ErrClosed
-	case s.current != nil: // open is from an abandoned Login
+	case s.current != nil && s.current != login.replaces: // open is from an abandoned Login
 		s.logoutAsync(open)
 		return s.current, nil
+	case s.current != nil:
+		s.retire(s.current)
 	}
 	s.current, s.password = open, open.password
 	s.scheduleIdleLogout()
@@ -173,17 +183,19 @@ func (s *Session) tryLogin(ctx context.Context, c Candidate, fromWrite, skipPaus
 		return nil, err
 	}
 	open := &openSession{password: c.Password, loginSent: s.Clock.Now(), entry: e}
-	if open.id, err = s.callLogin(ctx, c.Password); err != nil {
+	opened, err := s.callLogin(ctx, c.Password)
+	if err != nil {
 		return nil, s.loginFailed(e, err)
 	}
-	if err := s.Ledger.loginSucceeded(e, open.id, s.IdleTimeout > 0); err != nil {
+	open.credential.Value, open.lifetime = opened.SessionID, opened.Lifetime
+	if err := s.Ledger.loginSucceeded(e, opened.SessionID, s.IdleTimeout > 0); err != nil {
 		s.logoutAsync(open)
 		return nil, err
 	}
 	return open, nil
 }
 
-func (s *Session) callLogin(ctx context.Context, password string) (id string, err error) {
+func (s *Session) callLogin(ctx context.Context, password string) (opened ecgrid.LoginResult, err error) {
 	defer panics.Recover(s.Logger, &err)
 	return s.Client.Login(ctx, s.LoginName, password)
 }

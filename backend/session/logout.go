@@ -96,9 +96,13 @@ func (s *Session) startLogout(ctx context.Context, onlyIfUnused bool) {
 	s.drain(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current != nil && (s.requests == 0 || !onlyIfUnused) {
+	if s.requests > 0 && onlyIfUnused {
+		return
+	}
+	if s.current != nil {
 		s.logoutCurrent()
 	}
+	s.logoutRetiring()
 }
 
 // drain waits until no request uses the session, for drainTimeout at most.
@@ -136,7 +140,7 @@ func (s *Session) logoutAsync(o *openSession) {
 func (s *Session) logout(o *openSession) {
 	ctx, cancel := context.WithTimeout(context.Background(), LogoutTimeout)
 	defer cancel()
-	err := callLogout(ctx, s.Client, o.id, s.Logger)
+	err := callLogout(ctx, s.Client, o.credential.Value, s.Logger)
 	answered := s.Ledger.logoutAnswered(err)
 	if !answered {
 		s.Logger.Warn("could not log out a session; the Logout is repeated before the next Login", "username", s.LoginName, "error", err)
@@ -149,7 +153,7 @@ func (s *Session) logout(o *openSession) {
 
 func callLogout(ctx context.Context, client ecgrid.Client, id string, log hclog.Logger) (err error) {
 	defer panics.Recover(log, &err)
-	return client.Logout(ctx, id)
+	return client.Logout(ctx, ecgrid.Credential{Value: id})
 }
 
 // logoutStarted makes the next Login wait until done is called. The Ledger keeps track

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 func TestIdleSessionIsLoggedOut(t *testing.T) {
@@ -36,7 +38,7 @@ func TestSessionInUseIsNotLoggedOut(t *testing.T) {
 	for name, during := range tests {
 		runCase(t, name, func(t *testing.T, p *process, f *fakeECGrid) {
 			s := p.session(idle(time.Second))
-			noErr(t, s.Use(t.Context(), func(context.Context, string) error {
+			noErr(t, s.Use(t.Context(), func(context.Context, ecgrid.Credential) error {
 				during(s)
 				time.Sleep(time.Second)
 				if f.count("Login") != 1 || f.count("Logout") != 0 {
@@ -114,7 +116,7 @@ var closeTests = map[string]struct {
 	}},
 	"a request that hangs": {before: func(_ *testing.T, _ *fakeECGrid, s *Session) {
 		go func() {
-			_ = s.Use(context.Background(), func(context.Context, string) error { time.Sleep(time.Minute); return nil })
+			_ = s.Use(context.Background(), func(context.Context, ecgrid.Credential) error { time.Sleep(time.Minute); return nil })
 		}()
 		time.Sleep(time.Second)
 	}},

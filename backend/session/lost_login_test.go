@@ -70,7 +70,7 @@ func TestOnlyASuccessfulCallClearsLostLogins(t *testing.T) {
 		f.deadOnArrival, f.logoutFault = true, opError("Logout", ecgrid.ErrSessionExpired)
 		s := p.session(idle(0))
 		for range 10 {
-			_ = s.Use(t.Context(), func(context.Context, string) error { return opError("Any", ecgrid.ErrTimeout) })
+			_ = s.Use(t.Context(), func(context.Context, ecgrid.Credential) error { return opError("Any", ecgrid.ErrTimeout) })
 			time.Sleep(time.Second)
 		}
 		if n := f.count("Login"); n > 3 {

@@ -4,6 +4,7 @@
 // ones, and may lock an account after refused logins. Therefore this package:
 //
 //   - opens a session when a request needs one (login.go);
+//   - opens the next one before its lifetime ends, if ECGrid told it (renewal.go);
 //   - checks with WhoAmI whether the session is alive after an unclear fault (call.go);
 //   - logs out when the session is idle or closed (logout.go);
 //   - paces Logins after failed ones (login_pacing.go);
@@ -109,6 +110,7 @@ type Session struct {
 	candidates []Candidate    // Config.Candidates and added ones
 	password   string         // what ECGrid last accepted; "" if unknown
 	current    *openSession   // nil if no session is open
+	retiring   *openSession   // was renewed and is still used by calls; or nil
 	login      *loginInFlight // nil if requests wait for none
 	requests   int            // in progress
 	drained    chan struct{}  // closed when requests falls to 0; nil if nobody waits for it
@@ -119,12 +121,15 @@ type Session struct {
 
 // openSession is a session that ECGrid opened.
 type openSession struct {
-	id        string
-	password  string
-	loginSent time.Time
-	entry     *entry // in the ledger
-	worked    bool   // a call with it succeeded
-	dead      bool   // a call with it showed that
+	credential ecgrid.Credential
+	password   string
+	loginSent  time.Time
+	lifetime   time.Duration // 0: it has no end that is known
+	entry      *entry        // in the ledger
+	worked     bool          // a call with it succeeded
+	dead       bool          // a call with it showed that
+	calls      int           // in progress
+	renewed    bool          // a Login for the session after it was started
 }
 
 // New returns a Session without an open session. It does no I/O.
@@ -135,7 +140,7 @@ func New(c Config) *Session {
 		calls:      semaphore.NewWeighted(int64(c.MaxConcurrent)),
 	}
 	if c.APIKey != "" {
-		s.apiKey = &openSession{id: c.APIKey, worked: true}
+		s.apiKey = &openSession{credential: ecgrid.Credential{Value: c.APIKey, IsAPIKey: true}, worked: true}
 	}
 	return s
 }

@@ -4,21 +4,34 @@
 package ecgrid
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
+)
+
+// Transport is how a client talks to ECGrid.
+type Transport string
+
+// The transports. "" in a stored Endpoint of an earlier version is SOAP.
+const (
+	SOAP Transport = "soap" // ECGridOS v4.1
+	REST Transport = "rest" // the REST API v2, its successor
 )
 
 // Endpoint is where and how a client reaches ECGrid. It holds no credential.
 type Endpoint struct {
+	Transport Transport
 	// URL of the service, e.g. https://os.ecgrid.io/v4.1/prod/ECGridOS.asmx.
 	URL string
 	// CACert is a PEM bundle to trust instead of the system's; "" means the system's.
 	CACert string
 	// TLSServerName is the name to verify instead of the URL's host; "" means the host.
 	TLSServerName string
-	// RequestTimeout bounds one call, including its retries and their backoff.
+	// RequestTimeout bounds one call, including its retries and their backoff. Over REST,
+	// each page of a UserList is a call.
 	RequestTimeout time.Duration
 	// LoginTimeout bounds Login instead; 0 means RequestTimeout. A Login may outlive
 	// the request that needs it: a session that nobody learns of stays open.
@@ -31,20 +44,39 @@ type Endpoint struct {
 // SameServer reports whether both reach the same server with the same trust, whatever their
 // timeouts and limits.
 func (e Endpoint) SameServer(other Endpoint) bool {
-	return e.URL == other.URL && e.CACert == other.CACert && e.TLSServerName == other.TLSServerName
+	return cmp.Or(e.Transport, SOAP) == cmp.Or(other.Transport, SOAP) && e.URL == other.URL && e.CACert == other.CACert && e.TLSServerName == other.TLSServerName
 }
 
-// Client is what the engine needs of ECGrid, over any transport. An API key can
-// replace a sessionID (vendor docs). Every failure wraps exactly one sentinel of this
-// package. A Client is safe for concurrent use.
+// Credential is what a call presents to ECGrid. It prints as a placeholder.
+type Credential struct {
+	// Value is a SessionID (over REST, a bearer token) or an API key.
+	Value    string
+	IsAPIKey bool
+}
+
+// Format keeps the credential out of logs and errors.
+func (Credential) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "[credential]") }
+
+// LoginResult is a new session.
+type LoginResult struct {
+	SessionID string
+	// Lifetime is how long ECGrid says that the session lives, whatever its use. 0 means
+	// that it did not say.
+	Lifetime time.Duration
+}
+
+// Client is what the engine needs of ECGrid, over any transport. The operations have their
+// names in the WSDL. Every failure wraps exactly one sentinel of this package. A Client is
+// safe for concurrent use.
 type Client interface {
-	Login(ctx context.Context, loginName, password string) (sessionID string, err error)
-	Logout(ctx context.Context, sessionID string) error
-	WhoAmI(ctx context.Context, sessionID string) (Session, error)
-	UserGetAPIKey(ctx context.Context, sessionID string, userID int32) (string, error)
-	GenerateAPIKey(ctx context.Context, sessionID string, userID int32) (string, error)
-	ChangePassword(ctx context.Context, sessionID, oldPassword, newPassword string) error
-	UserList(ctx context.Context, sessionID, name string) ([]User, error)
+	Login(ctx context.Context, loginName, password string) (LoginResult, error)
+	Logout(ctx context.Context, c Credential) error
+	WhoAmI(ctx context.Context, c Credential) (Session, error)
+	UserGetAPIKey(ctx context.Context, c Credential, userID int32) (string, error)
+	GenerateAPIKey(ctx context.Context, c Credential, userID int32) (string, error)
+	ChangePassword(ctx context.Context, c Credential, oldPassword, newPassword string) error
+	// UserList returns all users that the credential can see, in any order.
+	UserList(ctx context.Context, c Credential) ([]User, error)
 	// Version needs no session. It shows whether ECGrid responds.
 	Version(ctx context.Context) (string, error)
 	// Close closes idle connections.
@@ -57,12 +89,12 @@ type Connector func(Endpoint) (Client, error)
 // Session is what WhoAmI returns (WSDL type SessionInfo), without the SessionID: the
 // caller has it, and nobody else should.
 type Session struct {
-	ECGridOSVersion string
+	ECGridOSVersion string // "" over REST
 	UserID          int32
 	LoginName       string
 	AuthLevel       string // WSDL enum AuthLevel, e.g. NetworkAdmin
-	OpenSessions    int16
-	TimeOut         int16 // ECGrid's own figure; the WSDL gives no unit
+	OpenSessions    *int16 // nil over REST
+	TimeOut         *int16 // ECGrid's own figure; the WSDL gives no unit; nil over REST
 	NetworkID       int32
 	MailboxID       int32
 }
@@ -99,9 +131,12 @@ var (
 	// nil or blank. The WSDL allows that.
 	ErrEmptyResult = errors.New("empty result")
 	// ErrBadAnswer: not a response to this call. Examples are HTML, an incomplete or
-	// oversized response, a DTD, a redirect, an HTTP status without a SOAP body, an
+	// oversized response, a DTD, a redirect, an HTTP status without a body of ECGrid, an
 	// unexpected element, a key or SessionID that is not one word.
-	ErrBadAnswer = errors.New("not an ECGridOS answer")
+	ErrBadAnswer = errors.New("not an ECGrid answer")
+	// ErrRateLimited: ECGrid did not carry out the call, since it got too many. Over SOAP
+	// that is not documented.
+	ErrRateLimited = errors.New("too many calls")
 	// ErrUnreachable: no response. The connection was not opened in time, refused,
 	// reset or closed, TLS was not trusted, or HTTP 503 or 429 came without a fault.
 	ErrUnreachable = errors.New("unreachable")

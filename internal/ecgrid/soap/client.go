@@ -2,12 +2,8 @@
 // v4.1 WSDL that the engine needs. It keeps no session and no credential: its caller
 // holds both.
 //
-// ECGrid, or whatever responds in its place, may be broken or hostile. Responses are
-// read as a stream within limits of size, depth and time, and none of their text gets
-// into an error.
-//
-// The files transport.go, connection.go, exchange.go, retry.go, response.go and
-// failure.go know HTTP, but neither SOAP nor XML.
+// Responses are read as a stream within limits of size and depth, and none of their text
+// gets into an error. HTTP is left to package httpclient.
 package soap
 
 import (
@@ -17,16 +13,15 @@ import (
 	"strings"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
 )
 
 // Client calls one ECGridOS endpoint. It is safe for concurrent use.
-type Client struct{ *httpClient }
+type Client struct{ *httpclient.Client }
 
-// Connect returns a client. It does no I/O. A zero RequestTimeout means 15 s, a zero
-// MaxConcurrent 8. It refuses a URL that is not plain http(s)://host[:port]/path, and a
-// CACert without a certificate. Its errors quote neither.
+// Connect returns a client, as httpclient.New does.
 func Connect(e ecgrid.Endpoint) (*Client, error) {
-	h, err := newHTTPClient(e)
+	h, err := httpclient.New(e)
 	if err != nil {
 		return nil, err
 	}
@@ -39,32 +34,29 @@ func call[T any](ctx context.Context, c *Client, e *envelope, parse func(*parser
 	op := e.op
 	body, invalid := e.close()
 	if invalid != "" {
-		return result, false, &ecgrid.Error{Op: op.name, Kind: ecgrid.ErrFault, Reason: invalid + " cannot be sent in XML"}
+		return result, false, &ecgrid.Error{Op: op.Name, Kind: ecgrid.ErrFault, Reason: invalid + " cannot be sent in XML"}
 	}
-	req := &request{operation: op, body: body, timeout: c.timeout}
-	if op == opLogin {
-		req.timeout = c.loginTimeout
-	}
+	req := &httpclient.Request{Operation: &op.Operation, URL: c.URL, Header: op.header, Body: body}
 	if key, ok := any(&result).(*string); ok && op == opUserGetAPIKey {
-		req.key, req.userID = key, e.userID
+		req.Key, req.UserID = key, e.userID
 	}
 	var none T
-	req.parse = func(resp *http.Response, maxBody int64) *failure {
+	req.Parse = func(resp *http.Response, maxBody int64) *httpclient.Failure {
 		result, found = none, false // an earlier attempt may have set them
 		in := newBoundedReader(resp.Body, maxBody)
 		defer in.release()
-		if req.key != nil && in.holdsAll(resp) {
-			if *req.key, found = plainResult(op.name, in.buffered()); found {
+		if req.Key != nil && in.holdsAll(resp) {
+			if *req.Key, found = plainResult(op.Name, in.buffered()); found {
 				return nil
 			}
 		}
-		return parseResponse(op.name, resp, in, func(p *parser) (err error) {
+		return parseResponse(op.Name, resp, in, func(p *parser) (err error) {
 			found = true
 			result, err = parse(p)
 			return err
 		})
 	}
-	if err := c.send(ctx, req); err != nil {
+	if err := c.Send(ctx, req); err != nil {
 		return none, false, err
 	}
 	return result, found, nil
@@ -73,28 +65,31 @@ func call[T any](ctx context.Context, c *Client, e *envelope, parse func(*parser
 // callForText makes a call whose result is a string that must not be blank.
 func callForText(ctx context.Context, c *Client, e *envelope, parse func(*parser) (string, error)) (string, error) {
 	text, _, err := call(ctx, c, e, parse)
-	if err == nil && strings.Trim(text, xmlSpace) == "" {
+	if err == nil && strings.Trim(text, httpclient.Space) == "" {
 		return "", emptyResult(e.op)
 	}
 	return text, err
 }
 
 func emptyResult(op *operation) error {
-	return &ecgrid.Error{Op: op.name, Kind: ecgrid.ErrEmptyResult, Sent: true}
+	return &ecgrid.Error{Op: op.Name, Kind: ecgrid.ErrEmptyResult, Sent: true}
 }
 
 // parseResponse reads the body of a response to op. parseResult is called with the
 // result element, if there is one.
-func parseResponse(op string, resp *http.Response, in *boundedReader, parseResult func(*parser) error) *failure {
+func parseResponse(op string, resp *http.Response, in *boundedReader, parseResult func(*parser) error) *httpclient.Failure {
 	err := newParser(in).parse(op, resp.StatusCode == http.StatusOK, parseResult)
-	var f *failure
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case in.err != nil: // why reading stopped says more than where it stopped
-		return in.failure()
-	case errors.As(err, &f):
+	}
+	if stopped := in.Failure(); stopped != nil { // why reading stopped says more than where it stopped
+		return stopped
+	}
+	var f *httpclient.Failure
+	if errors.As(err, &f) {
 		return f
 	}
 	return badAnswer("not well-formed XML")
 }
+
+func badAnswer(reason string) *httpclient.Failure { return httpclient.BadAnswer(reason) }

@@ -26,7 +26,7 @@ func newEnvelope(op *operation, size int) *envelope {
 	e := &envelope{op: op, buf: make([]byte, 0, len(envelopeHead)+len(envelopeTail)+256+size)}
 	e.buf = append(e.buf, envelopeHead...)
 	e.buf = append(e.buf, '<')
-	e.buf = append(e.buf, op.name...)
+	e.buf = append(e.buf, op.Name...)
 	e.buf = append(e.buf, ` xmlns="`+nsECGrid+`">`...)
 	return e
 }
@@ -64,7 +64,7 @@ func (e *envelope) endTag(name string) {
 // close returns the finished request. If invalid is not "", it names a parameter that
 // cannot be sent.
 func (e *envelope) close() (body []byte, invalid string) {
-	e.endTag(e.op.name)
+	e.endTag(e.op.Name)
 	e.buf = append(e.buf, envelopeTail...)
 	return e.buf, e.invalid
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
 )
 
 // errorCode is an error code that ECGrid puts into the detail of a fault.
@@ -53,20 +54,20 @@ const (
 const maxCodeDigits = 5
 
 // classifyCode returns the failure that an error code stands for. text is not "".
-func classifyCode(text string) (f *failure, known bool) {
+func classifyCode(text string) (f *httpclient.Failure, known bool) {
 	n, err := strconv.Atoi(text)
 	isNumber := err == nil && n >= 0
 	for _, c := range errorCodes {
 		if text == c.name {
-			return &failure{kind: c.kind, reason: "code " + c.name}, true
+			return &httpclient.Failure{Kind: c.kind, Reason: "code " + c.name}, true
 		}
 		if isNumber && n == c.number {
-			return &failure{kind: c.kind, reason: "code " + strconv.Itoa(n)}, true
+			return &httpclient.Failure{Kind: c.kind, Reason: "code " + strconv.Itoa(n)}, true
 		}
 	}
-	f = &failure{kind: ecgrid.ErrFault, reason: unknownCode}
+	f = &httpclient.Failure{Kind: ecgrid.ErrFault, Reason: unknownCode}
 	if isNumber && len(text) <= maxCodeDigits {
-		f.reason = "code " + strconv.Itoa(n)
+		f.Reason = "code " + strconv.Itoa(n)
 	}
 	return f, false
 }
@@ -74,7 +75,7 @@ func classifyCode(text string) (f *failure, known bool) {
 // faultCodes combines the codes of one fault. ECGrid repeats its error code in several
 // elements, and may do so in a form that is not known here.
 type faultCodes struct {
-	known, unknown *failure
+	known, unknown *httpclient.Failure
 	contradictory  bool
 	// blamesServer and blamesOther tell whom the faultcode elements of SOAP blame.
 	blamesServer, blamesOther bool
@@ -84,18 +85,18 @@ type faultCodes struct {
 func (c *faultCodes) addErrorCode(text string) {
 	f, known := classifyCode(text)
 	switch {
-	case !known && (c.unknown == nil || c.unknown.reason == unknownCode):
+	case !known && (c.unknown == nil || c.unknown.Reason == unknownCode):
 		c.unknown = f
 	case known && c.known == nil:
 		c.known = f
-	case known && f.kind != c.known.kind:
+	case known && f.Kind != c.known.Kind:
 		c.contradictory = true
 	}
 }
 
 // addFaultCode adds a faultcode of SOAP, such as "soap:Server.Reason".
 func (c *faultCodes) addFaultCode(text string) {
-	text = strings.Trim(text, xmlSpace)
+	text = strings.Trim(text, httpclient.Space)
 	text = text[strings.LastIndexByte(text, ':')+1:]
 	text, _, _ = strings.Cut(text, ".")
 	if text == "Server" || text == "Receiver" { // of SOAP 1.1, of SOAP 1.2
@@ -108,24 +109,24 @@ func (c *faultCodes) addFaultCode(text string) {
 // failure classifies the fault. The error codes decide, but only a fault whose faultcode
 // blames the server is a server fault. For a Login, any other fault is a refusal, and
 // retrying a refusal would lock the account.
-func (c *faultCodes) failure() *failure {
-	f := &failure{kind: ecgrid.ErrServerFault, reason: noCode}
+func (c *faultCodes) failure() *httpclient.Failure {
+	f := &httpclient.Failure{Kind: ecgrid.ErrServerFault, Reason: noCode}
 	switch {
 	case c.contradictory:
-		f = &failure{kind: ecgrid.ErrFault, reason: contradictoryCodes}
+		f = &httpclient.Failure{Kind: ecgrid.ErrFault, Reason: contradictoryCodes}
 	case c.known != nil:
 		f = c.known
 	case c.unknown != nil:
 		f = c.unknown
 	}
-	if f.kind == ecgrid.ErrServerFault && (!c.blamesServer || c.blamesOther) {
-		f.kind = ecgrid.ErrFault
+	if f.Kind == ecgrid.ErrServerFault && (!c.blamesServer || c.blamesOther) {
+		f.Kind = ecgrid.ErrFault
 	}
 	return f
 }
 
 // fault reads the element, a SOAP Fault.
-func (p *parser) fault(soap string) (*failure, error) {
+func (p *parser) fault(soap string) (*httpclient.Failure, error) {
 	var codes faultCodes
 	err := p.children(func(start xml.StartElement) error {
 		if start.Name.Space != "" && start.Name.Space != soap {
@@ -184,7 +185,7 @@ func (p *parser) faultDetail(codes *faultCodes) error {
 				text = append(text, t...)
 			}
 		case xml.EndElement:
-			if code := strings.Trim(string(text), xmlSpace); inCode && code != "" {
+			if code := strings.Trim(string(text), httpclient.Space); inCode && code != "" {
 				codes.addErrorCode(code[:min(len(code), maxCodeText)])
 			}
 			inCode = false

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
 )
 
 // meanings is what each code means, taken from the vendor's documents and not from errorCodes.
@@ -72,8 +73,8 @@ func TestFaultCodes(t *testing.T) {
 					}
 					body := soapFault(blame, "<detail>"+strings.ReplaceAll(shape, "%", code)+"</detail>")
 					err := parseBody("Version", body, into(new(string), (*parser).text))
-					var f *failure
-					if !errors.As(err, &f) || f.kind != want || f.reason != "code "+code || f.transient {
+					var f *httpclient.Failure
+					if !errors.As(err, &f) || f.Kind != want || f.Reason != "code "+code || f.Transient {
 						t.Errorf("%s, %s: got %+v, want %v", code, blame, f, want)
 					}
 				}
@@ -152,7 +153,7 @@ func TestErrorStringBesideErrorCode(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			body := soapFault("soap:Server", "<detail>"+test.detail+"</detail>")
-			_, err := serve(t, respondWith(500, body)).UserGetAPIKey(t.Context(), canarySession, 5001)
+			_, err := serve(t, respondWith(500, body)).UserGetAPIKey(t.Context(), session, 5001)
 			wantFailure(t, err, test.kind)
 		})
 	}
@@ -231,9 +232,9 @@ var reasons = map[string]bool{
 	"not XML": true, "not a SOAP envelope": true, "no SOAP body": true, "empty SOAP body": true, "more than one response": true,
 	"not a response to this call": true, "more than one result": true, "data after the response": true,
 	"processing instruction": true, "DTD": true, "nested too deeply": true, "text between elements": true,
-	"element inside text": true, tooLarge: true, incomplete: true, "duplicate field": true, "missing field": true,
+	"element inside text": true, httpclient.TooLarge: true, "incomplete response": true, "duplicate field": true, "missing field": true,
 	invalidValue: true, noCode: true, unknownCode: true, contradictoryCodes: true,
-	unexpectedElement: true, nilNotEmpty: true, notOneWord: true,
+	unexpectedElement: true, nilNotEmpty: true, "credential with spaces or control characters": true,
 }
 
 func isOurReason(reason string) bool {
@@ -260,8 +261,8 @@ func FuzzFault(f *testing.F) {
 		if err == nil {
 			t.Fatal("a fault was taken for a result")
 		}
-		var fail *failure
-		if errors.As(err, &fail) && !isOurReason(fail.reason) {
+		var fail *httpclient.Failure
+		if errors.As(err, &fail) && !isOurReason(fail.Reason) {
 			t.Fatal("a reason that is not ours")
 		}
 	})

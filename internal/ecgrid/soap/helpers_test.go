@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
 )
 
 // TestMain discards what net/http logs about unsolicited responses, as the plugin does.
@@ -28,6 +29,8 @@ const (
 	canaryPassword = "canary-password-2"
 	canaryUpstream = "canary-upstream-3"
 )
+
+var session = ecgrid.Credential{Value: canarySession}
 
 // response wraps the content of <OpResponse> as .asmx does.
 func response(op, result string) string {
@@ -70,24 +73,25 @@ func strict(w http.ResponseWriter, r *http.Request) {
 	http.Error(w, "not a request of the WSDL", http.StatusBadRequest)
 }
 
-// connect returns a client that does not wait between attempts.
-func connect(t testing.TB, e ecgrid.Endpoint) *Client {
+// serve returns a client of an HTTP server of its own. The client does not wait between
+// attempts.
+func serve(t testing.TB, h http.HandlerFunc) *Client {
 	t.Helper()
-	c, err := Connect(e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.sleep = func(ctx context.Context, _ time.Duration) bool { return ctx.Err() == nil }
-	t.Cleanup(c.Close)
-	return c
+	return serveFor(t, 0, h)
 }
 
-// serve returns a client of an HTTP server of its own.
-func serve(t testing.TB, h http.HandlerFunc) *Client {
+// serveFor is serve with another timeout.
+func serveFor(t testing.TB, timeout time.Duration, h http.HandlerFunc) *Client {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
-	return connect(t, ecgrid.Endpoint{URL: s.URL + "/v4.1/prod/ECGridOS.asmx"})
+	c, err := Connect(ecgrid.Endpoint{URL: s.URL + "/v4.1/prod/ECGridOS.asmx", RequestTimeout: timeout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Sleep = func(ctx context.Context, _ time.Duration) bool { return ctx.Err() == nil }
+	t.Cleanup(c.Close)
+	return c
 }
 
 // wantFailure checks the kind of a failed call, and what holds for all of them.
@@ -104,7 +108,7 @@ func wantFailure(t testing.TB, err error, kind error) *ecgrid.Error {
 	for _, k := range []error{
 		ecgrid.ErrSessionExpired, ecgrid.ErrAuthentication, ecgrid.ErrAccessDenied, ecgrid.ErrNotFound,
 		ecgrid.ErrFault, ecgrid.ErrServerFault, ecgrid.ErrEmptyResult, ecgrid.ErrBadAnswer,
-		ecgrid.ErrUnreachable, ecgrid.ErrTimeout,
+		ecgrid.ErrRateLimited, ecgrid.ErrUnreachable, ecgrid.ErrTimeout,
 	} {
 		if errors.Is(err, k) {
 			kinds++
@@ -121,7 +125,7 @@ func wantFailure(t testing.TB, err error, kind error) *ecgrid.Error {
 
 // parseBody parses a response to op, without HTTP.
 func parseBody(op, body string, parseResult func(*parser) error) error {
-	in := newBoundedReader(strings.NewReader(body), maxSmallBody)
+	in := newBoundedReader(strings.NewReader(body), httpclient.MaxSmallBody)
 	defer in.release()
 	return newParser(in).parse(op, true, parseResult)
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/xml"
 	"io"
 	"strings"
+
+	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
 )
 
 // maxDepth bounds the nesting of a response, in elements.
@@ -104,7 +106,7 @@ func (p *parser) text() (string, error) {
 			return string(p.textBuf), nil
 		case xml.CharData:
 			if len(p.textBuf)+len(t) > maxTokenSize {
-				return "", badAnswer(tooLarge)
+				return "", badAnswer(httpclient.TooLarge)
 			}
 			p.textBuf = append(p.textBuf, t...)
 		}
@@ -119,7 +121,7 @@ func (p *parser) parse(op string, wantResult bool, parseResult func(*parser) err
 		return err
 	}
 	var hasBody bool
-	var fault *failure
+	var fault *httpclient.Failure
 	err = p.children(func(start xml.StartElement) error {
 		switch {
 		case start.Name == xml.Name{Space: soap, Local: "Header"} && !hasBody:
@@ -168,7 +170,7 @@ func (p *parser) envelope() (string, error) {
 }
 
 // body reads the only child of the SOAP body.
-func (p *parser) body(op, soap string, wantResult bool, parseResult func(*parser) error) (fault *failure, err error) {
+func (p *parser) body(op, soap string, wantResult bool, parseResult func(*parser) error) (fault *httpclient.Failure, err error) {
 	var seen bool
 	err = p.children(func(start xml.StartElement) (err error) {
 		isFault := start.Name == xml.Name{Space: soap, Local: "Fault"}
@@ -219,7 +221,7 @@ const (
 // nilElement reads the element, which is nil and so must be empty.
 func (p *parser) nilElement() error {
 	text, err := p.text()
-	if err == nil && strings.Trim(text, xmlSpace) != "" {
+	if err == nil && strings.Trim(text, httpclient.Space) != "" {
 		err = badAnswer(nilNotEmpty)
 	}
 	return err
@@ -252,18 +254,16 @@ func isName(n xml.Name, op, suffix string) bool {
 func isNil(start xml.StartElement) bool {
 	for _, at := range start.Attr {
 		if at.Name.Space == nsXSI && at.Name.Local == "nil" {
-			v := strings.Trim(at.Value, xmlSpace)
+			v := strings.Trim(at.Value, httpclient.Space)
 			return v == "true" || v == "1"
 		}
 	}
 	return false
 }
 
-const xmlSpace = " \t\r\n"
-
 func isSpace(text []byte) bool {
 	for _, b := range text {
-		if strings.IndexByte(xmlSpace, b) < 0 {
+		if strings.IndexByte(httpclient.Space, b) < 0 {
 			return false
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"unicode/utf16"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
 )
 
 // XML has many ways to write the same response.
@@ -184,9 +185,9 @@ func hostile() map[string]string {
 		"overlong":                swap(canaryUpstream, "\xc0\xbc"),
 		"gzip":                    "\x1f\x8b\x08\x00\x00\x00\x00\x00",
 		"deep":                    swap("<soap:Body>", "<soap:Header>"+strings.Repeat("<a>", maxDepth)+strings.Repeat("</a>", maxDepth)+"</soap:Header><soap:Body>"),
-		"long":                    swap(canaryUpstream, strings.Repeat("x", maxSmallBody)),
-		"long, trailing":          good + strings.Repeat(" ", maxSmallBody),
-		"long, leading":           strings.Repeat("\n", maxSmallBody) + good,
+		"long":                    swap(canaryUpstream, strings.Repeat("x", httpclient.MaxSmallBody)),
+		"long, trailing":          good + strings.Repeat(" ", httpclient.MaxSmallBody),
+		"long, leading":           strings.Repeat("\n", httpclient.MaxSmallBody) + good,
 		"half a fault":            soapBody("<soap:Fault><faultcode>soap:Client</faultcode>"),
 		"fault, other namespace":  soapBody(`<Fault xmlns="urn:x"><faultcode>Client</faultcode></Fault>`),
 		"fault, other SOAP":       soapBody(`<Fault xmlns="` + nsSOAP12 + `"/>`),
@@ -237,14 +238,14 @@ func FuzzAnswer(f *testing.F) {
 			"Version":       into(new(string), (*parser).text),
 			"UserGetAPIKey": into(&key, (*parser).credential),
 			"WhoAmI":        into(new(ecgrid.Session), (*parser).session),
-			"UserList":      into(new([]ecgrid.User), userList(maxListMemory)),
+			"UserList":      into(new([]ecgrid.User), userList(httpclient.MaxListMemory)),
 		} {
 			err := parseBody(op, body, parseResult)
 			if err == nil && strings.ContainsFunc(key, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
 				t.Fatal("a key that is not one word")
 			}
-			var fail *failure
-			if errors.As(err, &fail) && !isOurReason(fail.reason) {
+			var fail *httpclient.Failure
+			if errors.As(err, &fail) && !isOurReason(fail.Reason) {
 				t.Fatalf("%s: a reason that is not ours", op)
 			}
 		}
@@ -271,7 +272,7 @@ func BenchmarkParseUserList(b *testing.B) {
 	var users []ecgrid.User
 	for b.Loop() {
 		in := newBoundedReader(strings.NewReader(body), maxListBody)
-		if err := newParser(in).parse("UserList", true, into(&users, userList(maxListMemory))); err != nil || len(users) != n {
+		if err := newParser(in).parse("UserList", true, into(&users, userList(httpclient.MaxListMemory))); err != nil || len(users) != n {
 			b.Fatal(len(users), err)
 		}
 		in.release()

@@ -3,6 +3,8 @@ package soap
 import (
 	"bytes"
 	"strings"
+
+	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
 )
 
 // plainResult returns the text of the result of op, if body is a response as ASP.NET
@@ -46,7 +48,7 @@ func (s *scanner) skip(literal string) bool {
 	return true
 }
 
-func (s *scanner) skipSpace() { s.rest = bytes.TrimLeft(s.rest, xmlSpace) }
+func (s *scanner) skipSpace() { s.rest = bytes.TrimLeft(s.rest, httpclient.Space) }
 
 // skipNamespaces skips the namespaces of the envelope, in any order. It returns false
 // unless that of SOAP is there and none is there twice.

@@ -2,12 +2,11 @@ package soap
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net/http"
 	"sync"
 
-	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
 )
 
 const (
@@ -23,21 +22,17 @@ const (
 // boundedReader feeds the XML parser byte by byte and counts. It limits the body, and
 // each token that the parser must hold whole (a text, comment, directive or start tag).
 type boundedReader struct {
-	src       io.Reader
+	httpclient.Body
 	buf       *[readBufferSize]byte
-	pos, end  int   // unread part of buf
-	remaining int64 // bytes that the body may still have
-	tokenSize int   // bytes since the parser began its token
-	err       error // why reading stopped, except io.EOF
+	pos, end  int // unread part of buf
+	tokenSize int // bytes since the parser began its token
 }
 
 var readBuffers = sync.Pool{New: func() any { return new([readBufferSize]byte) }}
 
-var errTooLarge = errors.New("too large")
-
 // newBoundedReader reads the beginning of src and skips a byte order mark.
 func newBoundedReader(src io.Reader, limit int64) *boundedReader {
-	r := &boundedReader{src: src, buf: readBuffers.Get().(*[readBufferSize]byte), remaining: limit}
+	r := &boundedReader{Body: httpclient.NewBody(src, limit), buf: readBuffers.Get().(*[readBufferSize]byte)}
 	r.skipBOM()
 	return r
 }
@@ -54,7 +49,7 @@ func (r *boundedReader) holdsAll(resp *http.Response) bool {
 func (r *boundedReader) release() {
 	clear(r.buf[:])
 	readBuffers.Put(r.buf)
-	r.buf, r.pos, r.end, r.err = nil, 0, 0, io.ErrClosedPipe
+	r.buf, r.pos, r.end = nil, 0, 0
 }
 
 // ReadByte lets xml.Decoder use boundedReader itself instead of a buffer of its own.
@@ -65,7 +60,7 @@ func (r *boundedReader) ReadByte() (byte, error) {
 		}
 	}
 	if r.tokenSize++; r.tokenSize > maxTokenSize {
-		return 0, r.stop(errTooLarge)
+		return 0, r.Refuse()
 	}
 	b := r.buf[r.pos]
 	r.pos++
@@ -86,47 +81,22 @@ func (r *boundedReader) Read(p []byte) (int, error) {
 }
 
 func (r *boundedReader) fill() error {
-	if r.err != nil {
-		return r.err
+	if r.buf == nil {
+		return io.ErrClosedPipe // after release
 	}
-	for range 100 { // as in bufio: a reader that returns nothing is broken
-		n, err := r.src.Read(r.buf[:])
-		if r.remaining -= int64(n); r.remaining < 0 {
-			return r.stop(errTooLarge)
-		}
-		if n > 0 { // an error that comes with data is returned again
-			r.pos, r.end = 0, n
-			return nil
-		}
-		if err == io.EOF {
-			return err
-		}
-		if err != nil {
-			return r.stop(err)
-		}
+	n, err := r.Body.Read(r.buf[:])
+	if err != nil {
+		return err
 	}
-	return r.stop(io.ErrNoProgress)
-}
-
-func (r *boundedReader) stop(err error) error {
-	r.err = err
-	return err
-}
-
-// failure classifies why reading stopped.
-func (r *boundedReader) failure() *failure {
-	if errors.Is(r.err, errTooLarge) {
-		return badAnswer(tooLarge)
-	}
-	return &failure{kind: ecgrid.ErrBadAnswer, reason: incomplete, transient: true}
+	r.pos, r.end = 0, n
+	return nil
 }
 
 const byteOrderMark = "\uFEFF"
 
 // skipBOM starts reading, in portions of any size, and skips a UTF-8 byte order mark.
 func (r *boundedReader) skipBOM() {
-	r.end, _ = io.ReadAtLeast(r.src, r.buf[:], len(byteOrderMark)) // an error is returned again
-	r.remaining -= int64(r.end)
+	r.end, _ = io.ReadAtLeast(&r.Body, r.buf[:], len(byteOrderMark)) // an error is returned again
 	if bytes.HasPrefix(r.buf[:r.end], []byte(byteOrderMark)) {
 		r.pos = len(byteOrderMark)
 	}

@@ -1,11 +1,12 @@
 package soap
 
 import (
-	"errors"
 	"io"
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
 )
 
 // A response may arrive in portions of any size.
@@ -18,16 +19,16 @@ func TestPortions(t *testing.T) {
 		"data and EOF":  iotest.DataErrReader(strings.NewReader(body)),
 		"empty portion": io.MultiReader(&stutter{n: 50}, strings.NewReader(body)),
 	} {
-		in := newBoundedReader(src, maxSmallBody)
+		in := newBoundedReader(src, httpclient.MaxSmallBody)
 		var got string
 		if err := newParser(in).parse("Version", true, into(&got, (*parser).text)); err != nil || got != "ä€🔑" {
 			t.Errorf("%s: got %q, %v", name, got, err)
 		}
 		in.release()
 	}
-	in := newBoundedReader(io.MultiReader(strings.NewReader(body[:9]), &stutter{n: 1000}), maxSmallBody)
+	in := newBoundedReader(io.MultiReader(strings.NewReader(body[:9]), &stutter{n: 1000}), httpclient.MaxSmallBody)
 	defer in.release()
-	if err := newParser(in).parse("Version", true, nil); !errors.Is(in.err, io.ErrNoProgress) || err == nil {
+	if err := newParser(in).parse("Version", true, nil); err == nil || in.Failure() == nil || in.Failure().Reason != "incomplete response" {
 		t.Errorf("got %v from a reader that returns nothing", err)
 	}
 }
@@ -44,7 +45,7 @@ func (s *stutter) Read([]byte) (int, error) {
 
 // A buffer is cleared before the next call gets it. Not parallel: another test could get it.
 func TestBuffersAreCleared(t *testing.T) {
-	in := newBoundedReader(strings.NewReader(response("Version", "<VersionResult>"+canaryUpstream+"</VersionResult>")), maxSmallBody)
+	in := newBoundedReader(strings.NewReader(response("Version", "<VersionResult>"+canaryUpstream+"</VersionResult>")), httpclient.MaxSmallBody)
 	buf := in.buf
 	if err := newParser(in).parse("Version", true, into(new(string), (*parser).text)); err != nil {
 		t.Fatal(err)

@@ -64,7 +64,7 @@ func TestRecords(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			list := "<UserListResult><UserIDInfo>" + test.record + "</UserIDInfo></UserListResult>"
-			got, err := serve(t, respondWith(200, response("UserList", list))).UserList(t.Context(), canarySession, "")
+			got, err := serve(t, respondWith(200, response("UserList", list))).UserList(t.Context(), session)
 			if test.want == (ecgrid.User{}) {
 				wantFailure(t, err, ecgrid.ErrBadAnswer)
 			} else if err != nil || !slices.Equal(got, []ecgrid.User{test.want}) {
@@ -82,7 +82,7 @@ func TestSessionRecord(t *testing.T) {
 		_, tail, _ := strings.Cut(rest, "</"+field+">")
 		for _, value := range []string{"", "<" + field + ">99999999999</" + field + ">"} {
 			c := serve(t, respondWith(200, response("WhoAmI", "<WhoAmIResult>"+head+value+tail+"</WhoAmIResult>")))
-			_, err := c.WhoAmI(t.Context(), canarySession)
+			_, err := c.WhoAmI(t.Context(), session)
 			wantFailure(t, err, ecgrid.ErrBadAnswer)
 		}
 	}
@@ -117,7 +117,7 @@ func TestUserLists(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := serve(t, respondWith(200, response("UserList", "<UserListResult>"+test.list+"</UserListResult>")))
-			users, err := c.UserList(t.Context(), canarySession, "")
+			users, err := c.UserList(t.Context(), session)
 			if test.want < 0 {
 				wantFailure(t, err, ecgrid.ErrBadAnswer)
 				if users != nil {

@@ -29,6 +29,8 @@ func simulate(t *testing.T, o simulator.Options, timeout time.Duration) (*simula
 	return s, c
 }
 
+func withKey(key string) ecgrid.Credential { return ecgrid.Credential{Value: key, IsAPIKey: true} }
+
 // The life of a session, with a server that was written from the WSDL and not from this
 // client.
 func TestSimulator(t *testing.T) {
@@ -40,20 +42,21 @@ func TestSimulator(t *testing.T) {
 	if version, err := c.Version(ctx); err != nil || version == "" {
 		t.Fatal(version, err)
 	}
-	id, err := c.Login(ctx, admin.LoginName, admin.Password)
+	login, err := c.Login(ctx, admin.LoginName, admin.Password)
 	if err != nil {
 		t.Fatal(err)
 	}
+	id := ecgrid.Credential{Value: login.SessionID}
 	session, err := c.WhoAmI(ctx, id)
 	if err != nil || session.UserID != admin.UserID || session.LoginName != admin.LoginName ||
-		session.AuthLevel != "NetworkAdmin" || session.NetworkID != admin.NetworkID || session.OpenSessions != 1 {
+		session.AuthLevel != "NetworkAdmin" || session.NetworkID != admin.NetworkID || session.OpenSessions == nil || *session.OpenSessions != 1 {
 		t.Fatalf("got %+v, %v", session, err)
 	}
 	key, err := c.UserGetAPIKey(ctx, id, user.UserID)
 	if err != nil || key != user.APIKey {
 		t.Fatalf("wrong key, %v", err)
 	}
-	users, err := c.UserList(ctx, id, "")
+	users, err := c.UserList(ctx, id)
 	if err != nil || len(users) < 3 {
 		t.Fatalf("got %+v, %v", users, err)
 	}
@@ -79,10 +82,10 @@ func TestSimulator(t *testing.T) {
 	if _, err := c.WhoAmI(ctx, id); err == nil {
 		t.Error("the session is alive after Logout")
 	}
-	if id, err = c.Login(ctx, admin.LoginName, newPassword); err != nil {
+	if login, err = c.Login(ctx, admin.LoginName, newPassword); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Logout(ctx, id); err != nil {
+	if err := c.Logout(ctx, ecgrid.Credential{Value: login.SessionID}); err != nil {
 		t.Fatal(err)
 	}
 	if n := s.OpenSessions(); n != 0 {
@@ -122,7 +125,7 @@ func TestSimulatorAnswers(t *testing.T) {
 			user, _ := s.User(simulator.UserID5001)
 			clear := s.Inject(simulator.Fault{Answer: answer, Echo: true, URL: s.SOAP,
 				Header: http.Header{"Set-Cookie": {"a=b"}}})
-			_, err := c.UserGetAPIKey(t.Context(), user.APIKey, user.UserID)
+			_, err := c.UserGetAPIKey(t.Context(), withKey(user.APIKey), user.UserID)
 			var e *ecgrid.Error
 			if !errors.Is(err, kind) || !errors.As(err, &e) || !e.Sent {
 				t.Errorf("got %v, want %v", err, kind)
@@ -131,7 +134,7 @@ func TestSimulatorAnswers(t *testing.T) {
 				t.Error("the error holds the key")
 			}
 			clear()
-			if key, err := c.UserGetAPIKey(t.Context(), user.APIKey, user.UserID); err != nil || key != user.APIKey {
+			if key, err := c.UserGetAPIKey(t.Context(), withKey(user.APIKey), user.UserID); err != nil || key != user.APIKey {
 				t.Errorf("the next read: %v", err)
 			}
 		})
@@ -145,10 +148,13 @@ func TestSimulatorCountsOnce(t *testing.T) {
 	admin, _ := s.User(simulator.AdminUserID)
 	s.Inject(simulator.Fault{Answer: simulator.AnswerResetAfter})
 	for op, call := range map[string]func(context.Context) error{
-		"Login":          func(ctx context.Context) error { _, err := c.Login(ctx, admin.LoginName, admin.Password); return err },
-		"GenerateAPIKey": func(ctx context.Context) error { _, err := c.GenerateAPIKey(ctx, admin.APIKey, 5001); return err },
+		"Login": func(ctx context.Context) error { _, err := c.Login(ctx, admin.LoginName, admin.Password); return err },
+		"GenerateAPIKey": func(ctx context.Context) error {
+			_, err := c.GenerateAPIKey(ctx, withKey(admin.APIKey), 5001)
+			return err
+		},
 		"ChangePassword": func(ctx context.Context) error {
-			return c.ChangePassword(ctx, admin.APIKey, admin.Password, admin.Password+"x")
+			return c.ChangePassword(ctx, withKey(admin.APIKey), admin.Password, admin.Password+"x")
 		},
 	} {
 		if err := call(t.Context()); !errors.Is(err, ecgrid.ErrUnreachable) || s.Count(op) != 1 {
@@ -163,7 +169,7 @@ func TestSimulatorConnectionIsKept(t *testing.T) {
 	s, c := simulate(t, simulator.Options{}, 0)
 	user, _ := s.User(simulator.UserID5001)
 	for range 20 {
-		if key, err := c.UserGetAPIKey(t.Context(), user.APIKey, user.UserID); err != nil || key != user.APIKey {
+		if key, err := c.UserGetAPIKey(t.Context(), withKey(user.APIKey), user.UserID); err != nil || key != user.APIKey {
 			t.Fatal(err)
 		}
 	}

@@ -1,4 +1,10 @@
-package soap
+// Package httpclient sends the requests of an ECGrid client and reads the responses: trust,
+// limits, retries, and whether a request may have been sent. It knows HTTP and neither SOAP
+// nor JSON.
+//
+// ECGrid, or whatever responds in its place, may be broken or hostile. Responses are
+// read within limits of size and time, and none of their text gets into an error.
+package httpclient
 
 import (
 	"cmp"
@@ -32,18 +38,23 @@ const (
 	connBuffer = 2 << 10
 )
 
-// httpClient sends HTTP requests to one endpoint.
-type httpClient struct {
-	url                   *url.URL
+// Client sends HTTP requests to one endpoint. It is safe for concurrent use.
+type Client struct {
+	// URL is that of the endpoint.
+	URL *url.URL
+
 	timeout, loginTimeout time.Duration
 	// pooled reuses connections. unpooled opens one for each exchange: a call that must not
 	// be retried does not start on a connection that may be dead.
 	pooled, unpooled *http.Transport
-	// sleep waits between attempts. It returns false if ctx ends first.
-	sleep func(ctx context.Context, d time.Duration) bool
+	// Sleep waits between attempts. It returns false if ctx ends first. Tests replace it.
+	Sleep func(ctx context.Context, d time.Duration) bool
 }
 
-func newHTTPClient(e ecgrid.Endpoint) (*httpClient, error) {
+// New returns a client. It does no I/O. A zero RequestTimeout means 15 s, a zero
+// MaxConcurrent 8. It refuses a URL that is not plain http(s)://host[:port]/path, and a
+// CACert without a certificate. Its errors quote neither.
+func New(e ecgrid.Endpoint) (*Client, error) {
 	u, err := parseURL(e.URL)
 	if err != nil {
 		return nil, err
@@ -57,32 +68,44 @@ func newHTTPClient(e ecgrid.Endpoint) (*httpClient, error) {
 	}
 	maxConcurrent := cmp.Or(e.MaxConcurrent, defaultMaxConcurrent)
 	timeout := cmp.Or(e.RequestTimeout, defaultTimeout)
-	c := &httpClient{
-		url:          u,
+	c := &Client{
+		URL:          u,
 		timeout:      timeout,
 		loginTimeout: cmp.Or(e.LoginTimeout, timeout),
 		pooled:       newTransport(trust, maxConcurrent),
 		unpooled:     newTransport(trust.Clone(), maxConcurrent),
-		sleep:        sleep,
+		Sleep:        sleep,
 	}
 	c.unpooled.DisableKeepAlives = true
-	c.setDialer(c.pooled.DialContext)
+	c.SetDialer(c.pooled.DialContext)
 	return c, nil
+}
+
+// RequestTimeout is that of the Endpoint, or its default.
+func (c *Client) RequestTimeout() time.Duration { return c.timeout }
+
+// timeoutOf is the time that a call has, with all its attempts.
+func (c *Client) timeoutOf(req *Request) time.Duration {
+	if req.Long {
+		return c.loginTimeout
+	}
+	return c.timeout
 }
 
 // Close closes idle connections. Running calls continue, and later calls open new
 // connections.
-func (c *httpClient) Close() {
+func (c *Client) Close() {
 	c.pooled.CloseIdleConnections()
 	c.unpooled.CloseIdleConnections()
 }
 
-type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
+// Dialer opens a connection, as net.Dialer.DialContext does.
+type Dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// setDialer opens all connections with dial. Two that get no answer, in TCP or in TLS, end
+// SetDialer opens all connections with dial. Two that get no answer, in TCP or in TLS, end
 // within the time of one call. If packets are dropped, it is then certain that a Login was
 // not sent.
-func (c *httpClient) setDialer(dial dialer) {
+func (c *Client) SetDialer(dial Dialer) {
 	callTime := min(c.timeout, c.loginTimeout)
 	bounded := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, min(maxDialTime, callTime/4))
@@ -145,3 +168,6 @@ func newTransport(trust *tls.Config, maxConcurrent int) *http.Transport {
 	t.MaxConnsPerHost = maxConcurrent + 2 // a Logout need not wait for other calls
 	return t
 }
+
+// UserAgent is the User-Agent of all requests.
+const UserAgent = "vault-plugin-ecgrid"

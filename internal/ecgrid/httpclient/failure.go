@@ -1,4 +1,4 @@
-package soap
+package httpclient
 
 import (
 	"context"
@@ -9,28 +9,33 @@ import (
 	"net"
 	"strings"
 	"syscall"
+	"time"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
-// failure is what went wrong in one attempt.
-type failure struct {
-	kind      error  // a sentinel of package ecgrid, or canceled
-	reason    string // a fixed phrase, see ecgrid.Error
-	transient bool   // another attempt may succeed
+// Failure is what went wrong in one attempt.
+type Failure struct {
+	Kind      error  // a sentinel of package ecgrid, or canceled
+	Reason    string // a fixed phrase, see ecgrid.Error
+	Transient bool   // another attempt may succeed
+	// retryAfter is how long ECGrid asks to wait before that attempt.
+	retryAfter time.Duration
 }
 
-func (f *failure) Error() string { return f.reason }
+func (f *Failure) Error() string { return f.Reason }
 
-func badAnswer(reason string) *failure {
-	return &failure{kind: ecgrid.ErrBadAnswer, reason: reason}
+// BadAnswer is the failure of a response that is not a response to the call.
+func BadAnswer(reason string) *Failure {
+	return &Failure{Kind: ecgrid.ErrBadAnswer, Reason: reason}
 }
 
 const (
 	closedEarly = "connection closed without a response"
 	incomplete  = "incomplete response"
 	notHTTP     = "not HTTP"
-	tooLarge    = "too large"
+	// TooLarge is the reason of a response above a limit.
+	TooLarge = "too large"
 )
 
 // canceled is the kind of a call that its caller canceled. It is also ErrTimeout, for
@@ -44,14 +49,14 @@ func (canceled) Is(target error) bool {
 }
 
 // contextFailure classifies the end of ctx. It returns nil if ctx has not ended.
-func contextFailure(ctx context.Context) *failure {
+func contextFailure(ctx context.Context) *Failure {
 	switch err := ctx.Err(); {
 	case err == nil:
 		return nil
 	case errors.Is(err, context.Canceled):
-		return &failure{kind: canceled{}}
+		return &Failure{Kind: canceled{}}
 	default:
-		return &failure{kind: ecgrid.ErrTimeout}
+		return &Failure{Kind: ecgrid.ErrTimeout}
 	}
 }
 
@@ -59,20 +64,20 @@ func contextFailure(ctx context.Context) *failure {
 // may quote the URL, names or bytes from upstream. answered tells that the first byte of a
 // response came. An error after that is about the response if it is not a net.Error:
 // net/http has many texts, but no types, for a header that it cannot read.
-func transportFailure(ctx context.Context, err error, answered bool) *failure {
+func transportFailure(ctx context.Context, err error, answered bool) *Failure {
 	if f := contextFailure(ctx); f != nil {
 		return f
 	}
 	if reason := tlsReason(err); reason != "" { // a retry would fail too
-		return &failure{kind: ecgrid.ErrUnreachable, reason: reason}
+		return &Failure{Kind: ecgrid.ErrUnreachable, Reason: reason}
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return &failure{kind: ecgrid.ErrBadAnswer, reason: incomplete, transient: true}
+		return &Failure{Kind: ecgrid.ErrBadAnswer, Reason: incomplete, Transient: true}
 	}
 	if network := net.Error(nil); answered && !errors.As(err, &network) {
-		return badAnswer(headerReason(err))
+		return BadAnswer(headerReason(err))
 	}
-	return &failure{kind: ecgrid.ErrUnreachable, reason: unreachableReason(err), transient: true}
+	return &Failure{Kind: ecgrid.ErrUnreachable, Reason: unreachableReason(err), Transient: true}
 }
 
 // headerReason says why the header of a response could not be read.

@@ -1,9 +1,9 @@
-package soap
+package httpclient_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -11,7 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
@@ -19,10 +18,18 @@ import (
 // network is an in-memory network and its server's listener, for tests in a synctest
 // bubble. There a timeout takes no time, and a goroutine that is left behind fails the test.
 type network struct {
-	accept           chan net.Conn
-	closed           chan struct{}
-	dials, forgotten atomic.Int32
-	refuse           func(dial int32) error // if set, may fail a dial
+	accept chan net.Conn
+	closed chan struct{}
+	dials  atomic.Int32
+	refuse func(dial int32) error // if set, may fail a dial
+
+	// The connections up to these dials drop what is sent, or close when something is sent.
+	forgotten, hangUp atomic.Int32
+	// hangUpOnce lets the next forgotten connection that is used close.
+	hangUpOnce atomic.Bool
+
+	mu      sync.Mutex
+	servers []net.Conn // the server's sides of all connections
 }
 
 func newNetwork() *network {
@@ -55,7 +62,10 @@ func (n *network) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	client, server := net.Pipe()
 	select {
 	case n.accept <- server:
-		return &lossyConn{client, n, dial}, nil
+		n.mu.Lock()
+		n.servers = append(n.servers, server)
+		n.mu.Unlock()
+		return &lossyConn{client, server, n, dial}, nil
 	case <-n.closed:
 		return nil, net.ErrClosed
 	case <-ctx.Done():
@@ -67,32 +77,48 @@ func (n *network) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 // has forgotten them does: neither side is told.
 func (n *network) forget() { n.forgotten.Store(n.dials.Load()) }
 
+// closeIdle closes the server's side of all connections. The client notices.
+func (n *network) closeIdle() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, conn := range n.servers {
+		conn.Close()
+	}
+}
+
 // lossyConn is the client's side of a connection.
 type lossyConn struct {
 	net.Conn
+	server  net.Conn // the other side
 	network *network
 	dial    int32
 }
 
 func (c *lossyConn) Write(b []byte) (int, error) {
-	if c.dial <= c.network.forgotten.Load() {
+	forgotten := c.dial <= c.network.forgotten.Load()
+	hangsUp := c.dial <= c.network.hangUp.Load() || forgotten && c.network.hangUpOnce.CompareAndSwap(true, false)
+	if hangsUp {
+		c.server.Close() // as a server that closes just before a request comes
+	}
+	if hangsUp || forgotten {
 		return len(b), nil
 	}
 	return c.Conn.Write(b)
 }
 
 // serveInMemory returns a client of a server on an in-memory network. The client does wait
-// between attempts.
-func serveInMemory(t *testing.T, timeout time.Duration, h http.HandlerFunc) (*Client, *network) {
+// between attempts. It takes all but the URL from e. By default it has up to 16 connections.
+func serveInMemory(t *testing.T, p *protocol, e ecgrid.Endpoint, h http.HandlerFunc) (*client, *network) {
 	t.Helper()
 	n := newNetwork()
 	s := &http.Server{Handler: h}
 	go s.Serve(n)
-	c, err := Connect(ecgrid.Endpoint{URL: "http://ecgrid.test/", RequestTimeout: timeout, MaxConcurrent: 16})
+	e.URL, e.MaxConcurrent = "http://ecgrid.test"+p.path, cmp.Or(e.MaxConcurrent, 16)
+	c, err := p.connect(e)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.setDialer(n.dial)
+	c.http.SetDialer(n.dial)
 	t.Cleanup(func() { c.Close(); s.Close() })
 	return c, n
 }
@@ -117,41 +143,38 @@ func serveConns(l net.Listener, serve func(net.Conn)) (wait func()) {
 }
 
 // serveTCP returns a client of a server that need not speak HTTP.
-func serveTCP(t *testing.T, serve func(net.Conn)) *Client {
+func serveTCP(t *testing.T, p *protocol, serve func(net.Conn)) *client {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	wait := serveConns(l, serve)
-	c := connect(t, ecgrid.Endpoint{URL: "http://" + l.Addr().String(), MaxConcurrent: 4})
+	c := connect(t, p, ecgrid.Endpoint{URL: "http://" + l.Addr().String() + p.path, MaxConcurrent: 4})
 	t.Cleanup(func() { c.Close(); l.Close(); wait() })
 	return c
 }
 
 // serveOnce is serveTCP for one request on each connection. It counts the requests.
-func serveOnce(t *testing.T, respond func(net.Conn)) (*Client, *atomic.Int32) {
+func serveOnce(t *testing.T, p *protocol, respond func(net.Conn)) (*client, *atomic.Int32) {
 	t.Helper()
 	var requests atomic.Int32
-	return serveTCP(t, func(conn net.Conn) {
-		if _, err := readRequest(bufio.NewReader(conn)); err == nil {
+	return serveTCP(t, p, func(conn net.Conn) {
+		if _, _, err := readRequest(bufio.NewReader(conn)); err == nil {
 			requests.Add(1)
 			respond(conn)
 		}
 	}), &requests
 }
 
-// readRequest returns the body of the next HTTP request.
-func readRequest(in *bufio.Reader) ([]byte, error) {
+// readRequest returns the next HTTP request and its body.
+func readRequest(in *bufio.Reader) (*http.Request, []byte, error) {
 	r, err := http.ReadRequest(in)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return io.ReadAll(r.Body)
-}
-
-func rawResponse(status int, body string) []byte {
-	return fmt.Appendf(nil, "HTTP/1.1 %d OK\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n%s", status, len(body), body)
+	body, err := io.ReadAll(r.Body)
+	return r, body, err
 }
 
 // countConnections counts the connections to s, which is not started yet.

@@ -1,4 +1,4 @@
-package soap
+package httpclient
 
 import (
 	"context"
@@ -171,11 +171,11 @@ func (w *watchedConn) repeatsKey(key string, userID int32) bool {
 }
 
 // silentSoFar is the failure of an exchange that still runs.
-var silentSoFar = &failure{kind: ecgrid.ErrTimeout, transient: true}
+var silentSoFar = &Failure{Kind: ecgrid.ErrTimeout, Transient: true}
 
 // await waits for the header of x or of the silent exchange, whichever comes first. If x
 // is silent for too long on a pooled connection, it becomes the silent exchange.
-func (c *httpCall) await(ctx context.Context, x *exchange) (*exchange, *failure) {
+func (c *httpCall) await(ctx context.Context, x *exchange) (*exchange, *Failure) {
 	reused := x.reused
 	var tooSilent <-chan time.Time
 	var silentDone <-chan struct{}
@@ -212,9 +212,9 @@ func (c *httpCall) await(ctx context.Context, x *exchange) (*exchange, *failure)
 
 // awaitSilent waits for the silent exchange, if there is one, after all others failed with
 // f. It does not if f would fail the silent exchange too.
-func (c *httpCall) awaitSilent(ctx context.Context, f *failure) *failure {
+func (c *httpCall) awaitSilent(ctx context.Context, f *Failure) *Failure {
 	silent := c.silent
-	if silent == nil || !f.transient {
+	if silent == nil || !f.Transient {
 		return f
 	}
 	<-silent.done // with ctx at the latest
@@ -222,7 +222,7 @@ func (c *httpCall) awaitSilent(ctx context.Context, f *failure) *failure {
 	switch {
 	case silent.failure == nil:
 		return c.read(ctx, silent)
-	case silent.failure.kind == canceled{}:
+	case silent.failure.Kind == canceled{}:
 		return silent.failure
 	}
 	return f

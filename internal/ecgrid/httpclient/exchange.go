@@ -1,4 +1,4 @@
-package soap
+package httpclient
 
 import (
 	"bytes"
@@ -6,31 +6,34 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"sync/atomic"
-	"time"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
-// operation is what all requests of an ECGrid operation share, in any wire format.
-type operation struct {
-	name    string
-	header  http.Header
-	maxBody int64 // of the response, in bytes
-	retry   retryPolicy
+// Operation is what all requests of an ECGrid operation share, in any wire format.
+type Operation struct {
+	Name    string // as in ecgrid.Error
+	Method  string // of HTTP
+	MaxBody int64  // of the response, in bytes
+	Retry   RetryPolicy
+	// Long calls have Endpoint.LoginTimeout instead of Endpoint.RequestTimeout.
+	Long bool
 }
 
-// request is one call of an operation.
-type request struct {
-	*operation
-	body    []byte
-	timeout time.Duration // of all attempts together
-	// parse reads the body of a response, up to maxBody bytes. It replaces what it read in
+// Request is one call of an operation.
+type Request struct {
+	*Operation
+	URL    *url.URL
+	Header http.Header
+	Body   []byte // nil: none
+	// Parse reads the body of a response, up to maxBody bytes. It replaces what it read in
 	// an earlier attempt.
-	parse func(resp *http.Response, maxBody int64) *failure
-	// key is where parse stores the API key of userID; nil if the call reads none.
-	key    *string
-	userID int32
+	Parse func(resp *http.Response, maxBody int64) *Failure
+	// Key is where Parse stores the API key of UserID; nil if the call reads none.
+	Key    *string
+	UserID int32
 }
 
 // exchange is one HTTP exchange, up to the header of the response.
@@ -39,7 +42,7 @@ type exchange struct {
 	done    chan struct{} // closed once resp or failure is set
 	conn    *watchedConn  // nil if it cannot be watched, as behind an HTTPS proxy
 	resp    *http.Response
-	failure *failure
+	failure *Failure
 }
 
 // start begins an exchange, which ends with ctx at the latest.
@@ -52,13 +55,14 @@ func (c *httpCall) start(ctx context.Context, transport *http.Transport) *exchan
 	return x
 }
 
-func (c *httpCall) roundTrip(ctx context.Context, transport *http.Transport, x *exchange) (*http.Response, *failure) {
+func (c *httpCall) roundTrip(ctx context.Context, transport *http.Transport, x *exchange) (*http.Response, *Failure) {
 	var answered atomic.Bool
 	var unusable bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(got httptrace.GotConnInfo) {
 			c.sent.Store(true)
-			x.conn = watchedConnOf(got.Conn)
+			x.conn.release(false) // net/http repeats a request without a body by itself
+			x.conn, unusable = watchedConnOf(got.Conn), false
 			if x.conn != nil && !x.conn.acquire(ctx) {
 				x.conn, unusable = nil, true // another call still uses it
 				return
@@ -70,24 +74,16 @@ func (c *httpCall) roundTrip(ctx context.Context, transport *http.Transport, x *
 				x.conn.Close() // before anything is written
 				return
 			}
-			x.reused <- struct{}{}
+			select {
+			case x.reused <- struct{}{}:
+			default: // a repeated request
+			}
 		},
 		GotFirstResponseByte: func() { answered.Store(true) },
 	})
 	// A transport, not an http.Client: no redirects, no cookies, no url.Error that quotes
-	// the URL. It retries nothing, since the request has no GetBody.
-	req := (&http.Request{
-		Method:        http.MethodPost,
-		URL:           c.url,
-		Host:          c.url.Host,
-		Header:        c.req.header,
-		Body:          io.NopCloser(bytes.NewReader(c.req.body)),
-		ContentLength: int64(len(c.req.body)),
-		Proto:         "HTTP/1.1",
-		ProtoMajor:    1,
-		ProtoMinor:    1,
-	}).WithContext(ctx)
-	resp, err := transport.RoundTrip(req)
+	// the URL.
+	resp, err := transport.RoundTrip(c.req.http().WithContext(ctx))
 	if err == nil && !unusable {
 		return resp, nil
 	}
@@ -96,19 +92,37 @@ func (c *httpCall) roundTrip(ctx context.Context, transport *http.Transport, x *
 	}
 	x.conn.release(false)
 	if unusable && ctx.Err() == nil {
-		return nil, &failure{kind: ecgrid.ErrUnreachable, reason: "pooled connection not usable", transient: true}
+		return nil, &Failure{Kind: ecgrid.ErrUnreachable, Reason: "pooled connection not usable", Transient: true}
 	}
 	return nil, transportFailure(ctx, err, answered.Load())
+}
+
+// http returns the HTTP request. net/http does not repeat one that has a body, since there
+// is no GetBody.
+func (r *Request) http() *http.Request {
+	req := &http.Request{
+		Method:     r.Method,
+		URL:        r.URL,
+		Host:       r.URL.Host,
+		Header:     r.Header,
+		Proto:      "HTTP/1.1",
+		ProtoMajor: 1,
+		ProtoMinor: 1,
+	}
+	if r.Body != nil {
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(r.Body)), int64(len(r.Body))
+	}
+	return req
 }
 
 // read reads the response of x. A response that was read to its end leaves the connection
 // to the next call. Any other closes it: a malformed response is not read further than
 // needed.
-func (c *httpCall) read(ctx context.Context, x *exchange) *failure {
+func (c *httpCall) read(ctx context.Context, x *exchange) *Failure {
 	defer x.resp.Body.Close()
-	f, key := readResponse(ctx, c.req, x.resp), c.req.key
-	if f == nil && key != nil && x.conn != nil && x.conn.repeatsKey(*key, c.req.userID) {
-		f = &failure{kind: ecgrid.ErrBadAnswer, reason: "another user's key", transient: true}
+	f, key := readResponse(ctx, c.req, x.resp), c.req.Key
+	if f == nil && key != nil && x.conn != nil && x.conn.repeatsKey(*key, c.req.UserID) {
+		f = &Failure{Kind: ecgrid.ErrBadAnswer, Reason: "another user's key", Transient: true}
 	}
 	// A second copy of a response without a key would go unnoticed.
 	x.conn.release(f == nil && (key == nil || *key != ""))

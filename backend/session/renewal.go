@@ -1,0 +1,88 @@
+package session
+
+import "time"
+
+const (
+	// A session is renewed renewalMargin before its lifetime ends, or after three quarters
+	// of a short one.
+	renewalMargin = time.Minute
+	// minLifetime is the shortest lifetime that is believed. A session with a shorter one
+	// is used until ECGrid refuses it, so that a wrong clock causes no series of Logins.
+	minLifetime = 10 * time.Second
+)
+
+// renewAfter is the age at which a session is renewed. It is 0 if it need not be.
+func (o *openSession) renewAfter() time.Duration {
+	if o.lifetime < minLifetime {
+		return 0
+	}
+	return max(o.lifetime-renewalMargin, o.lifetime/4*3)
+}
+
+// isUsable reports whether a request may use the current session. It starts the renewal of
+// one that nears its end, and ends one that is past it. The caller holds mu.
+func (s *Session) isUsable(o *openSession) bool {
+	if o == nil {
+		return false
+	}
+	due := o.renewAfter()
+	if due == 0 {
+		return true
+	}
+	age := s.Clock.Now().Sub(o.loginSent)
+	if age >= o.lifetime {
+		s.logoutCurrent()
+		return false
+	}
+	// A renewal that fails is not repeated: the session still works, and refused Logins
+	// count.
+	if age >= due && !o.renewed {
+		o.renewed = true
+		s.startLogin(o)
+	}
+	return true
+}
+
+// retire takes a renewed session out of use. It is logged out after the calls that use it:
+// some of them must not be repeated. The caller holds mu.
+func (s *Session) retire(o *openSession) {
+	if o.calls == 0 {
+		s.logoutAsync(o)
+		return
+	}
+	s.logoutRetiring() // one that is used for longer than a lifetime
+	s.retiring = o
+}
+
+// logoutRetiring logs out the retiring session, if there is one. The caller holds mu.
+func (s *Session) logoutRetiring() {
+	if s.retiring != nil {
+		s.logoutAsync(s.retiring)
+		s.retiring = nil
+	}
+}
+
+// beginCall counts a call with a session. It returns false if that is not in use any more.
+func (s *Session) beginCall(o *openSession) bool {
+	if o == s.apiKey {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current != o {
+		return false
+	}
+	o.calls++
+	return true
+}
+
+func (s *Session) endCall(o *openSession) {
+	if o == s.apiKey {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o.calls--; o.calls == 0 && s.retiring == o {
+		s.logoutRetiring()
+	}
+}

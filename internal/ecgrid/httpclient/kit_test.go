@@ -1,0 +1,166 @@
+package httpclient_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
+)
+
+// The test kit of this package.
+//
+// What a client does with HTTP is tested over every protocol: eachProtocol runs a parallel
+// test for each entry of protocols (protocols_test.go). An entry knows the operations of a
+// client, and for each of them the right response. Tests of unexported things are in the
+// files named …_internal_test.go.
+//
+// A client comes with its server:
+//
+//   - serve: an HTTP server on a port of its own.
+//   - serveInMemory: an HTTP server on an in-memory network, for tests in virtual time
+//     (testing/synctest). There a timeout takes no time, a goroutine that is left behind
+//     fails the test, and the client really waits between attempts. The other clients do
+//     not.
+//   - serveTCP, serveOnce: a server that need not speak HTTP.
+//   - serveSlowly (silence_test.go): serveInMemory with pooled connections, which a test can
+//     make silent.
+//
+// protocol.respond is an http.HandlerFunc that gives the right response to every operation;
+// answer.send gives always the same one. wantFailure checks the kind of a failed call, and
+// that its error holds none of the canaries.
+
+// TestMain discards what net/http logs about unsolicited responses, as the plugin does.
+func TestMain(m *testing.M) {
+	log.SetOutput(io.Discard)
+	m.Run()
+}
+
+// The tests send these texts, and must never find them in an error. They are not real
+// credentials.
+const (
+	canarySession  = "canary-session-1"
+	canaryPassword = "canary-password-2"
+	canaryUpstream = "canary-upstream-3"
+	canaryKey      = "canary-key-4"
+)
+
+var (
+	session = ecgrid.Credential{Value: canarySession}
+	apiKey  = ecgrid.Credential{Value: canaryKey, IsAPIKey: true}
+)
+
+// client is a client of one protocol, and the HTTP client in it.
+type client struct {
+	ecgrid.Client
+	http *httpclient.Client
+}
+
+// eachProtocol runs a parallel test for each protocol.
+func eachProtocol(t *testing.T, test func(t *testing.T, p *protocol)) {
+	t.Helper()
+	for _, p := range protocols {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, p)
+		})
+	}
+}
+
+// connect returns a client that does not wait between attempts.
+func connect(t testing.TB, p *protocol, e ecgrid.Endpoint) *client {
+	t.Helper()
+	c, err := p.connect(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.http.Sleep = func(ctx context.Context, _ time.Duration) bool { return ctx.Err() == nil }
+	t.Cleanup(c.Close)
+	return c
+}
+
+// serve returns a client of an HTTP server of its own.
+func serve(t testing.TB, p *protocol, h http.HandlerFunc) *client {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return connect(t, p, ecgrid.Endpoint{URL: s.URL + p.path})
+}
+
+// answer is a response, and what a call returns that gets it.
+type answer struct {
+	status int
+	body   string
+	kind   error // nil: success
+	reason string
+}
+
+// send sends the response, whatever the request.
+func (a answer) send(w http.ResponseWriter, r *http.Request) {
+	io.Copy(io.Discard, r.Body)
+	w.WriteHeader(a.status)
+	io.WriteString(w, a.body)
+}
+
+// raw returns the response as it is sent.
+func (a answer) raw() []byte {
+	return fmt.Appendf(nil, "HTTP/1.1 %d OK\r\nContent-Length: %d\r\n\r\n%s", a.status, len(a.body), a.body)
+}
+
+// respond gives the right response to every operation. It refuses any other request.
+func (p *protocol) respond(w http.ResponseWriter, r *http.Request) {
+	op := p.operationOf(r)
+	if op == nil {
+		http.Error(w, "no operation", http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", p.mediaType+"; charset=utf-8")
+	answer{status: http.StatusOK, body: op.response}.send(w, r)
+}
+
+// wantFailure checks the kind of a failed call, and what holds for all of them.
+func wantFailure(t testing.TB, err error, kind error) *ecgrid.Error {
+	t.Helper()
+	if !errors.Is(err, kind) {
+		t.Fatalf("got %v, want %v", err, kind)
+	}
+	e, ok := err.(*ecgrid.Error)
+	if !ok {
+		t.Fatalf("%T is not an *ecgrid.Error", err)
+	}
+	kinds := 0
+	for _, k := range []error{
+		ecgrid.ErrSessionExpired, ecgrid.ErrAuthentication, ecgrid.ErrAccessDenied, ecgrid.ErrNotFound,
+		ecgrid.ErrFault, ecgrid.ErrServerFault, ecgrid.ErrEmptyResult, ecgrid.ErrBadAnswer,
+		ecgrid.ErrRateLimited, ecgrid.ErrUnreachable, ecgrid.ErrTimeout,
+	} {
+		if errors.Is(err, k) {
+			kinds++
+		}
+	}
+	if kinds != 1 {
+		t.Errorf("%v wraps %d sentinels, want 1", err, kinds)
+	}
+	if text := fmt.Sprintf("%v %+v %#v", err, err, err); strings.Contains(text, "canary") || strings.Contains(text, "127.0.0.1") {
+		t.Error("the error holds a secret, text from upstream or an address")
+	}
+	return e
+}
+
+// wantSuccess makes a call and checks its result.
+func (op operation) wantSuccess(t testing.TB, c *client, by ecgrid.Credential) {
+	t.Helper()
+	got, err := op.call(t.Context(), c, by)
+	if err != nil || !reflect.DeepEqual(got, op.want) {
+		t.Fatalf("%s: got %+v, %v, want %+v", op.name, got, err, op.want)
+	}
+}

@@ -1,0 +1,88 @@
+// Package rest is an ECGrid client over the REST API v2.6, the vendor's successor of SOAP.
+// It keeps no session and no credential: its caller holds both.
+//
+// A session is a bearer token. The operations have the names of ECGridOS, so that an error
+// reads the same over either transport. Responses are read as a stream within limits of
+// size and depth, and none of their text gets into an error. HTTP is left to package
+// httpclient.
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
+)
+
+// Client calls one endpoint, such as https://rest.ecgrid.io/v2. It is safe for concurrent
+// use.
+type Client struct{ *httpclient.Client }
+
+// Connect returns a client, as httpclient.New does.
+func Connect(e ecgrid.Endpoint) (*Client, error) {
+	h, err := httpclient.New(e)
+	if err != nil {
+		return nil, err
+	}
+	if h.URL.Path == "" {
+		h.URL.Path = "/" // JoinPath keeps a relative path relative
+	}
+	return &Client{h}, nil
+}
+
+// call is one call. Its result is in the data of the response, which parse reads.
+type call struct {
+	*operation
+	by     ecgrid.Credential // zero: none is sent
+	userID int32             // appended to the path; 0: none
+	body   any               // sent as JSON; nil: none
+	parse  func(p *parser, resp *http.Response) error
+	key    *string // where parse stores a user's API key, if it reads one
+}
+
+// send makes the call. found is false if the response has no data.
+func (c *Client) send(ctx context.Context, call call) (found bool, err error) {
+	req := &httpclient.Request{
+		Operation: &call.Operation,
+		URL:       call.url(c.URL),
+		Header:    call.header(),
+		Key:       call.key,
+		UserID:    call.userID,
+	}
+	if call.body != nil {
+		if req.Body, err = json.Marshal(call.body); err != nil {
+			return false, &ecgrid.Error{Op: call.Name, Kind: ecgrid.ErrFault, Reason: "cannot be sent in JSON"}
+		}
+	}
+	req.Parse = func(resp *http.Response, maxBody int64) (f *httpclient.Failure) {
+		found, f = parseResponse(resp, maxBody, call.by.IsAPIKey, call.parse)
+		return f
+	}
+	if err := c.Send(ctx, req); err != nil {
+		return false, err
+	}
+	return found, nil
+}
+
+// header returns the header of the request, with the credential.
+func (call call) header() http.Header {
+	h := http.Header{"Accept": mediaType, "User-Agent": userAgent}
+	if call.body != nil {
+		h["Content-Type"] = mediaType
+	}
+	switch {
+	case call.by == ecgrid.Credential{}:
+	case call.by.IsAPIKey:
+		h["X-API-Key"] = []string{call.by.Value} // capitalized as in the documentation
+	default:
+		h["Authorization"] = []string{"Bearer " + call.by.Value}
+	}
+	return h
+}
+
+var (
+	mediaType = []string{"application/json"}
+	userAgent = []string{httpclient.UserAgent}
+)

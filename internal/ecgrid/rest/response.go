@@ -1,0 +1,159 @@
+package rest
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+
+	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
+)
+
+// envelope is what surrounds the data of a response.
+type envelope struct {
+	success   *bool
+	errorCode string
+	found     bool  // there is data, and it is not null
+	unknown   bool  // there are fields that are not documented
+	refused   error // the data is not what the call returns
+}
+
+// parseResponse reads a response. parse reads the data of a response whose status is 200.
+// found is false if there is none, or if it is null.
+func parseResponse(resp *http.Response, maxBody int64, byKey bool, parse func(*parser, *http.Response) error) (found bool, f *httpclient.Failure) {
+	body := httpclient.NewBody(resp.Body, maxBody)
+	e, err := parseEnvelope(newParser(&body), resp, parse)
+	if stopped := body.Failure(); stopped != nil { // why reading stopped says more than where it stopped
+		return false, stopped
+	}
+	if err == nil {
+		err = e.check(resp.StatusCode, byKey)
+	}
+	if err == nil || errors.As(err, &f) {
+		return e.found, f
+	}
+	return false, httpclient.BadAnswer(notJSON)
+}
+
+func parseEnvelope(p *parser, resp *http.Response, parse func(*parser, *http.Response) error) (e envelope, err error) {
+	err = p.object(func(name string) (err error) {
+		switch name {
+		case "success":
+			e.success, err = p.boolean()
+		case "errorCode":
+			e.errorCode, err = p.text()
+		case "message":
+			err = p.skip()
+		case "data":
+			return p.data(&e, resp, parse)
+		default:
+			e.unknown = true
+			err = p.skip()
+		}
+		return err
+	})
+	if err != nil {
+		return e, err
+	}
+	if _, err := p.Token(); !errors.Is(err, io.EOF) {
+		return e, httpclient.BadAnswer("data after the response")
+	}
+	return e, nil
+}
+
+// data reads the data of a response.
+func (p *parser) data(e *envelope, resp *http.Response, parse func(*parser, *http.Response) error) error {
+	if resp.StatusCode != http.StatusOK {
+		return p.skip()
+	}
+	p.first = true
+	err := p.attempt(func() error { return parse(p, resp) })
+	if p.broken {
+		return err
+	}
+	if e.found = !p.null; e.found {
+		e.refused = err
+	}
+	return nil
+}
+
+// check returns what the response means, or nil if it is a success.
+func (e envelope) check(status int, byKey bool) error {
+	switch {
+	case e.success == nil:
+		return httpclient.BadAnswer("not an answer of ECGrid's REST API")
+	case !*e.success:
+		return classify(status, e.errorCode, byKey)
+	case status != http.StatusOK || e.errorCode != "":
+		return contradiction(status, e.errorCode)
+	case e.refused != nil:
+		return e.refused
+	case !e.found && e.unknown: // the result may be in another field
+		return httpclient.BadAnswer("result in an unexpected place")
+	}
+	return nil
+}
+
+// errorCodes are the documented errors.
+var errorCodes = []struct {
+	status int
+	code   string
+	kind   error
+}{
+	{http.StatusBadRequest, invalidParameter, ecgrid.ErrFault},
+	{http.StatusUnauthorized, "InvalidAPIKey", ecgrid.ErrAuthentication},
+	{http.StatusUnauthorized, "InvalidSession", ecgrid.ErrSessionExpired},
+	{http.StatusForbidden, "AccessDenied", ecgrid.ErrAccessDenied},
+	{http.StatusNotFound, "ObjectNotFound", ecgrid.ErrNotFound},
+	{http.StatusTooManyRequests, "RateLimitExceeded", ecgrid.ErrRateLimited},
+	{http.StatusInternalServerError, "InternalError", ecgrid.ErrServerFault},
+	// The documentation says to retry after a 503, but not which code it has.
+	{http.StatusServiceUnavailable, "InternalError", ecgrid.ErrUnreachable},
+	// Without a code, the status may still tell who is to blame.
+	{http.StatusUnauthorized, "", ecgrid.ErrAuthentication},
+	{http.StatusInternalServerError, "", ecgrid.ErrServerFault},
+	{http.StatusServiceUnavailable, "", ecgrid.ErrUnreachable},
+}
+
+const (
+	invalidParameter       = "InvalidParameter"
+	reasonInvalidParameter = codePrefix + invalidParameter
+	codePrefix             = "code "
+)
+
+// classify returns the failure that an error means. If status and code contradict each
+// other, or are not documented, it is ErrFault: no definite answer for a change and for a
+// lease, and a refusal for a Login.
+func classify(status int, code string, byKey bool) *httpclient.Failure {
+	for _, e := range errorCodes {
+		if e.status != status || e.code != code {
+			continue
+		}
+		f := &httpclient.Failure{Kind: e.kind, Reason: codePrefix + code, Transient: isTransient(status)}
+		if code == "" {
+			f.Reason = "HTTP status " + strconv.Itoa(status)
+		}
+		if byKey && e.kind == ecgrid.ErrSessionExpired { // there is no session
+			f.Kind = ecgrid.ErrAuthentication
+		}
+		return f
+	}
+	return contradiction(status, code)
+}
+
+func contradiction(status int, code string) *httpclient.Failure {
+	reason := "HTTP status " + strconv.Itoa(status)
+	for _, e := range errorCodes {
+		if e.code == code && code != "" {
+			reason += " with code " + code
+			break
+		}
+	}
+	return &httpclient.Failure{Kind: ecgrid.ErrFault, Reason: reason, Transient: isTransient(status)}
+}
+
+// isTransient reports whether the documentation says to retry after this status.
+func isTransient(status int) bool {
+	return status == http.StatusTooManyRequests || status >= http.StatusInternalServerError
+}
