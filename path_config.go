@@ -24,8 +24,10 @@ To read other users' keys, the login needs AuthLevel NetworkAdmin or above.
 A write is a patch. An omitted field keeps its value. An empty value clears an
 optional field. A changed endpoint or login is tried before it is stored (see
 verify_connection). If ECGrid refuses it, nothing changes. A write that changes
-ca_cert, tls_server_name, or the scheme, host or port of url must also send the
-password or api_key, because these fields decide who receives the credential.
+transport, ca_cert, tls_server_name, or the scheme, host or port of url must also send
+the password or api_key, because these fields decide who receives the credential. A
+login may move between ECGrid's own endpoints without it: write transport=rest or
+transport=soap. Outstanding leases survive the move.
 
 While a rotate-root is unconfirmed (see last_root_rotation_error), a write that would
 drop one of the two passwords fails with 409, unless it sends a credential that works.
@@ -41,8 +43,12 @@ out and removes the login. Existing leases can still be revoked. A delete fails 
 // configFields lists the fields of config. To add a field, add a row here, its value to
 // Config and ConfigPatch in backend/config.go, and set it in ConfigPatch.apply.
 var configFields = slices.Concat(fieldTable[backend.ConfigPatch, *backend.Config]{
+	stringField("transport", "Transport",
+		"How ECGrid is called: soap (ECGridOS v4.1) or rest (the REST API v2, its successor). To change it, send the password or api_key in the same request, unless both endpoints are ECGrid's own.",
+		func(p *backend.ConfigPatch) **string { return &p.Transport },
+		func(c *backend.Config) string { return string(c.TransportInUse()) }).withDefault("soap"),
 	stringField("url", "URL",
-		"ECGridOS v4.1 SOAP endpoint. Must be https, or http to a loopback host. To change the scheme, host or port, send the password or api_key in the same request.",
+		"ECGrid's endpoint for the transport. Must be https, or http to a loopback host. An empty url, or none, means ECGrid's own. To change the scheme, host or port, send the password or api_key in the same request.",
 		func(p *backend.ConfigPatch) **string { return &p.URL },
 		func(c *backend.Config) string { return c.URL }).withDefault(backend.DefaultURL),
 	stringField("username", "Username",

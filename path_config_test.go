@@ -25,7 +25,8 @@ func TestConfigRoundTrip(t *testing.T) {
 	})
 	logins := m.sim.Count("Login")
 	want := fields{
-		"url":                        m.sim.SOAP,
+		"transport":                  transport(),
+		"url":                        m.sim.URL(transport()),
 		"username":                   simulator.AdminLogin,
 		"auth_method":                "password",
 		"ttl":                        float64(3600),
@@ -110,8 +111,8 @@ func TestConfigRefusals(t *testing.T) {
 		"url as a list":            {"url": []any{password}},
 		"verify as an object":      {"verify_connection": fields{"a": password}},
 		"plain http":               {"url": "http://os.ecgrid.io/x"},
-		"other server":             {"url": other.SOAP},
-		"other server, username":   {"url": other.SOAP, "username": simulator.AdminLogin},
+		"other server":             {"url": other.URL(transport())},
+		"other server, username":   {"url": other.URL(transport()), "username": simulator.AdminLogin},
 		"ca_cert":                  {"ca_cert": "x"},
 	} {
 		t.Run(name, func(*testing.T) {
@@ -154,7 +155,7 @@ func TestConfigTrustGoesWithTheCredential(t *testing.T) {
 		"to the vendor's other":  {fields{"url": backend.DefaultURL}, fields{"url": rest}, http.StatusOK},
 		"to it, keeping a CA":    {fields{"url": backend.DefaultURL, "ca_cert": ca}, fields{"url": rest}, http.StatusBadRequest},
 		"to it, clearing the CA": {fields{"url": backend.DefaultURL, "ca_cert": ca}, fields{"url": rest, "ca_cert": nil}, http.StatusOK},
-		"to another server":      {fields{"url": backend.DefaultURL}, fields{"url": secure.SOAP}, http.StatusBadRequest},
+		"to another server":      {fields{"url": backend.DefaultURL}, fields{"url": secure.URL(transport())}, http.StatusBadRequest},
 	} {
 		for _, op := range []logical.Operation{logical.UpdateOperation, logical.PatchOperation} {
 			t.Run(string(op)+" "+name, func(t *testing.T) {
@@ -183,10 +184,7 @@ func TestConfigTrustGoesWithTheCredential(t *testing.T) {
 func TestConfigWithAPIKey(t *testing.T) {
 	t.Parallel()
 	m := newTestMount(t)
-	m.must(logical.CreateOperation, "config", fields{
-		"url":     m.sim.SOAP,
-		"api_key": m.user(simulator.AdminUserID).APIKey,
-	})
+	m.must(logical.CreateOperation, "config", m.apiKeyLogin())
 	m.expect("config", fields{"auth_method": "api_key", "username": ""})
 	m.must(logical.ReadOperation, "keys/5001", nil)
 	if m.sim.Count("Login")+m.sim.Count("Logout") != 0 {

@@ -79,7 +79,7 @@ func TestReadCredsRefusals(t *testing.T) {
 	for path, status := range map[string]int{
 		"creds/gone":    http.StatusNotFound,
 		"creds/keyless": http.StatusNotFound,
-		"creds/foreign": http.StatusForbidden,
+		"creds/foreign": foreignStatus(),
 		"creds/none":    http.StatusNotFound,
 		"creds/":        http.StatusNotFound,
 	} {

@@ -60,7 +60,7 @@ func TestReadKeyRefusals(t *testing.T) {
 		"keys/2147483648": http.StatusBadRequest,
 		"keys/4999":       http.StatusNotFound,
 		"keys/5003":       http.StatusNotFound, // without a key
-		"keys/6001":       http.StatusForbidden,
+		"keys/6001":       foreignStatus(),
 	} {
 		m.refused(status, logical.ReadOperation, path, nil)
 	}
@@ -165,7 +165,7 @@ type manyUsers struct {
 	users int
 }
 
-func (c manyUsers) UserList(context.Context, string, string) ([]ecgrid.User, error) {
+func (c manyUsers) UserList(context.Context, ecgrid.Credential) ([]ecgrid.User, error) {
 	users := make([]ecgrid.User, c.users)
 	for i := range users {
 		users[i] = ecgrid.User{UserID: int32(c.users - i), LoginName: "a-login-name", NetworkID: 100, MailboxID: 501, AuthLevel: "MailboxUser", Status: "Active"}

@@ -212,7 +212,7 @@ func TestRoleSurvivesStorageFailure(t *testing.T) {
 func TestRoleOfTheOwnUser(t *testing.T) {
 	t.Parallel()
 	m := newTestMount(t)
-	m.must(logical.CreateOperation, "config", fields{"url": m.sim.SOAP, "api_key": m.user(simulator.AdminUserID).APIKey})
+	m.must(logical.CreateOperation, "config", m.apiKeyLogin())
 	for field, value := range map[string]any{"rotate_on_revoke": true, "rotation_period": "1h", "rotation_schedule": "0 3 * * *"} {
 		m.refused(http.StatusBadRequest, logical.CreateOperation, "roles/own", fields{"user_id": simulator.AdminUserID, field: value})
 	}

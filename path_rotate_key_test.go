@@ -95,10 +95,10 @@ func TestRotateKeyRefusals(t *testing.T) {
 		"rotate-key/0":          http.StatusBadRequest,
 		"rotate-key/2147483648": http.StatusBadRequest,
 		"rotate-key/4999":       http.StatusNotFound,
-		"rotate-key/6001":       http.StatusForbidden,
+		"rotate-key/6001":       foreignStatus(),
 		"rotate-role/none":      http.StatusNotFound,
 		"rotate-role/gone":      http.StatusNotFound,
-		"rotate-role/foreign":   http.StatusForbidden,
+		"rotate-role/foreign":   foreignStatus(),
 	} {
 		m.refused(status, logical.UpdateOperation, path, nil)
 	}
@@ -118,9 +118,9 @@ func TestRotateKeyRefusals(t *testing.T) {
 func TestRotateWithAPIKey(t *testing.T) {
 	t.Parallel()
 	m := newTestMount(t)
-	m.must(logical.CreateOperation, "config", fields{
-		"url": m.sim.SOAP, "api_key": m.user(simulator.AdminUserID).APIKey, "rotation_period": "1h",
-	})
+	config := m.apiKeyLogin()
+	config["rotation_period"] = "1h"
+	m.must(logical.CreateOperation, "config", config)
 	m.expect("config", fields{"rotation_period": 3600.0, "next_root_rotation": nil})
 	m.role("own", fields{"user_id": simulator.AdminUserID})
 	for _, path := range []string{"rotate-root", "rotate-key/1001", "rotate-role/own"} {

@@ -48,6 +48,12 @@ var rotationFaults = map[string]struct {
 	"gone":                        {simulator.Fault{Cause: simulator.NotFound, Echo: true}, http.StatusNotFound, http.StatusConflict},
 }
 
+// successOverREST are faults that are none over REST: a ChangePassword has no result there,
+// and an answer does not name its operation.
+var successOverREST = map[string]struct{ key, root bool }{
+	"empty result": {root: true}, "absent result": {root: true}, "wrong operation": {key: true},
+}
+
 // newFaultyMount makes a mount on which the next call of op fails.
 func newFaultyMount(t *testing.T, op string, f simulator.Fault) *testMount {
 	t.Helper()
@@ -73,7 +79,11 @@ func TestRotateKeyUnconfirmed(t *testing.T) {
 				if got := statusOf(resp, err); got != tt.key {
 					t.Errorf("got %d (%v), want %d", got, err, tt.key)
 				}
-				if resp != nil && (len(resp.Warnings) != 1 || m.user(5001).APIKey == old) {
+				warnings := 1
+				if successOverREST[name].key {
+					warnings = byTransport(1, 0)
+				}
+				if resp != nil && (len(resp.Warnings) != warnings || m.user(5001).APIKey == old) {
 					t.Errorf("succeeded with warnings %q", resp.Warnings)
 				}
 				m.sim.ClearFaults()
@@ -99,6 +109,11 @@ func TestRotateRootUnconfirmed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			m := newFaultyMount(t, "ChangePassword", tt.fault)
+			if successOverREST[name].root && transport() == simulator.TransportREST {
+				m.must(logical.UpdateOperation, "rotate-root", nil)
+				m.expectResolved()
+				return
+			}
 			old := m.user(simulator.AdminUserID).Password
 			m.refused(tt.root, logical.UpdateOperation, "rotate-root", nil)
 			unresolved := isUnresolved(m.stored())

@@ -2,6 +2,7 @@ package ecgrid
 
 import (
 	"context"
+	"maps"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -20,11 +21,13 @@ work.
 )
 
 var statusFields = fieldTable[noPatch, backend.Status]{
+	returnedField[noPatch]("transport", framework.TypeString, "soap or rest.",
+		func(s backend.Status) any { return string(s.Transport) }),
 	returnedField[noPatch]("url", framework.TypeString, "The endpoint that was called.",
 		func(s backend.Status) any { return s.URL }),
 	returnedField[noPatch]("auth_method", framework.TypeString, "Kind of the stored credential: password or api_key.",
 		func(s backend.Status) any { return s.AuthMethod }),
-	returnedField[noPatch]("ecgrid_version", framework.TypeString, "The version that ECGridOS reports.",
+	returnedField[noPatch]("ecgrid_version", framework.TypeString, "The version that ECGridOS, or its REST API, reports.",
 		func(s backend.Status) any { return s.Session.ECGridOSVersion }),
 	returnedField[noPatch]("login_name", framework.TypeString, "LoginName of the stored login.",
 		func(s backend.Status) any { return s.Session.LoginName }),
@@ -36,10 +39,18 @@ var statusFields = fieldTable[noPatch, backend.Status]{
 		func(s backend.Status) any { return s.Session.NetworkID }),
 	returnedField[noPatch]("mailbox_id", framework.TypeInt, "MailboxID of the stored login. 0 if it belongs to no single mailbox.",
 		func(s backend.Status) any { return s.Session.MailboxID }),
-	returnedField[noPatch]("open_sessions", framework.TypeInt, "Number of sessions that this user has open at ECGrid, including those of other clients. ECGrid allows about 5.",
-		func(s backend.Status) any { return s.Session.OpenSessions }),
-	returnedField[noPatch]("session_timeout", framework.TypeInt, "TimeOut of the session as ECGrid reports it. Its unit is not documented.",
-		func(s backend.Status) any { return s.Session.TimeOut }),
+	returnedField[noPatch]("open_sessions", framework.TypeInt, "Number of sessions that this user has open at ECGrid, including those of other clients. ECGrid allows about 5. Absent over REST, which does not tell.",
+		func(s backend.Status) any { return orNil(s.Session.OpenSessions) }),
+	returnedField[noPatch]("session_timeout", framework.TypeInt, "TimeOut of the session as ECGrid reports it. Its unit is not documented. Absent over REST.",
+		func(s backend.Status) any { return orNil(s.Session.TimeOut) }),
+}
+
+// orNil returns the value, or nil if ECGrid does not tell it.
+func orNil(value *int16) any {
+	if value == nil {
+		return nil
+	}
+	return *value
 }
 
 // statusPaths serves status.
@@ -64,5 +75,7 @@ func (m *mount) readStatus(ctx context.Context, req *logical.Request, _ *framewo
 	if err != nil {
 		return nil, err
 	}
-	return &logical.Response{Data: statusFields.data(status)}, nil
+	data := statusFields.data(status)
+	maps.DeleteFunc(data, func(_ string, value any) bool { return value == nil })
+	return &logical.Response{Data: data}, nil
 }

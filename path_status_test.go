@@ -13,7 +13,8 @@ func TestStatus(t *testing.T) {
 	t.Parallel()
 	m := newTestMount(t)
 	m.configure(nil)
-	m.expect("status", fields{"login_name": simulator.AdminLogin, "auth_level": "NetworkAdmin", "open_sessions": 1.0})
+	m.expect("status", fields{"login_name": simulator.AdminLogin, "auth_level": "NetworkAdmin",
+		"transport": transport(), "url": m.sim.URL(transport()), "open_sessions": byTransport[any](1.0, nil)})
 	for op, read := range map[string]func(){
 		"WhoAmI":   func() { m.refused(http.StatusBadGateway, logical.ReadOperation, "status", nil) },
 		"UserList": func() { m.refused(http.StatusBadGateway, logical.ListOperation, "keys/", nil) },

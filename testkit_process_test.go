@@ -106,29 +106,29 @@ type mortalClient struct {
 	process *process
 }
 
-func (c mortalClient) Login(ctx context.Context, loginName, password string) (string, error) {
-	return ifAlive(c.process, func() (string, error) { return c.Client.Login(ctx, loginName, password) })
+func (c mortalClient) Login(ctx context.Context, loginName, password string) (ecgrid.LoginResult, error) {
+	return ifAlive(c.process, func() (ecgrid.LoginResult, error) { return c.Client.Login(ctx, loginName, password) })
 }
 
-func (c mortalClient) Logout(ctx context.Context, sessionID string) error {
-	_, err := ifAlive(c.process, func() (any, error) { return nil, c.Client.Logout(ctx, sessionID) })
+func (c mortalClient) Logout(ctx context.Context, by ecgrid.Credential) error {
+	_, err := ifAlive(c.process, func() (any, error) { return nil, c.Client.Logout(ctx, by) })
 	return err
 }
 
-func (c mortalClient) WhoAmI(ctx context.Context, sessionID string) (ecgrid.Session, error) {
-	return ifAlive(c.process, func() (ecgrid.Session, error) { return c.Client.WhoAmI(ctx, sessionID) })
+func (c mortalClient) WhoAmI(ctx context.Context, by ecgrid.Credential) (ecgrid.Session, error) {
+	return ifAlive(c.process, func() (ecgrid.Session, error) { return c.Client.WhoAmI(ctx, by) })
 }
 
-func (c mortalClient) UserGetAPIKey(ctx context.Context, sessionID string, userID int32) (string, error) {
-	return ifAlive(c.process, func() (string, error) { return c.Client.UserGetAPIKey(ctx, sessionID, userID) })
+func (c mortalClient) UserGetAPIKey(ctx context.Context, by ecgrid.Credential, userID int32) (string, error) {
+	return ifAlive(c.process, func() (string, error) { return c.Client.UserGetAPIKey(ctx, by, userID) })
 }
 
-func (c mortalClient) GenerateAPIKey(ctx context.Context, sessionID string, userID int32) (string, error) {
-	return ifAlive(c.process, func() (string, error) { return c.Client.GenerateAPIKey(ctx, sessionID, userID) })
+func (c mortalClient) GenerateAPIKey(ctx context.Context, by ecgrid.Credential, userID int32) (string, error) {
+	return ifAlive(c.process, func() (string, error) { return c.Client.GenerateAPIKey(ctx, by, userID) })
 }
 
-func (c mortalClient) ChangePassword(ctx context.Context, sessionID, oldPassword, newPassword string) error {
-	_, err := ifAlive(c.process, func() (any, error) { return nil, c.Client.ChangePassword(ctx, sessionID, oldPassword, newPassword) })
+func (c mortalClient) ChangePassword(ctx context.Context, by ecgrid.Credential, oldPassword, newPassword string) error {
+	_, err := ifAlive(c.process, func() (any, error) { return nil, c.Client.ChangePassword(ctx, by, oldPassword, newPassword) })
 	return err
 }
 

@@ -1,7 +1,8 @@
 package ecgrid
 
 // The test kit of this package. A testMount is one mount of the plugin behind real
-// gRPC, as Vault sees it, with the real SOAP client and a simulator as its ECGrid.
+// gRPC, as Vault sees it, with a real client and a simulator as its ECGrid. The client is
+// that of SOAP or, with ECGRID_TRANSPORT=rest, that of REST.
 //
 //	m := newTestMount(t)                  // without a config
 //	m.configure(fields{"ttl": "1h"})      // the login of the simulator's administrator
@@ -18,11 +19,13 @@ package ecgrid
 // lease or log line may contain a secret of the simulator.
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -37,12 +40,26 @@ import (
 	"github.com/hashicorp/vault/sdk/plugin"
 
 	"vault-plugin-ecgrid/backend"
-	"vault-plugin-ecgrid/internal/ecgrid"
-	"vault-plugin-ecgrid/internal/ecgrid/soap"
+	"vault-plugin-ecgrid/internal/ecgrid/clients"
 	"vault-plugin-ecgrid/internal/simulator"
 )
 
 type fields = map[string]any
+
+// transport is that of all tests: ECGRID_TRANSPORT, soap by default.
+func transport() string { return cmp.Or(os.Getenv("ECGRID_TRANSPORT"), simulator.TransportSOAP) }
+
+// byTransport is what a test wants over SOAP and over REST, if that differs.
+func byTransport[T any](soap, rest T) T {
+	if transport() == simulator.TransportREST {
+		return rest
+	}
+	return soap
+}
+
+// foreignStatus is what a user of another network is answered with. Over REST such a user is
+// like one that does not exist.
+func foreignStatus() int { return byTransport(http.StatusForbidden, http.StatusNotFound) }
 
 type testMount struct {
 	t       testing.TB
@@ -66,7 +83,7 @@ func newTestMount(t testing.TB) *testMount {
 	p := &Plugin{
 		Version: "v1.2.3",
 		Commit:  "test",
-		Connect: func(e ecgrid.Endpoint) (ecgrid.Client, error) { return soap.Connect(e) },
+		Connect: clients.Connect,
 		Clock:   backend.SystemClock{},
 		Random:  rand.Reader,
 	}
@@ -265,9 +282,17 @@ func (m *testMount) user(id int32) simulator.User {
 
 // login is a config with the login of the simulator's administrator.
 func (m *testMount) login(more fields) fields {
-	data := fields{"url": m.sim.SOAP, "username": simulator.AdminLogin, "password": m.user(simulator.AdminUserID).Password}
+	data := fields{
+		"transport": transport(), "url": m.sim.URL(transport()),
+		"username": simulator.AdminLogin, "password": m.user(simulator.AdminUserID).Password,
+	}
 	maps.Copy(data, more)
 	return data
+}
+
+// apiKeyLogin is a config with the administrator's API key.
+func (m *testMount) apiKeyLogin() fields {
+	return fields{"transport": transport(), "url": m.sim.URL(transport()), "api_key": m.user(simulator.AdminUserID).APIKey}
 }
 
 func (m *testMount) configure(more fields) {

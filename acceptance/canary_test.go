@@ -74,13 +74,13 @@ func (m *mount) tryWrongConfigs(t *testing.T) {
 		m.loginConfigWith("passwort", wrong),
 		m.loginConfigWith("ca_cert", wrong),
 		m.loginConfigWith("api_key", wrongKey),
-		{"url": m.SOAP, "api_key": wrongKey, "ca_cert": string(m.CACert)},
+		{"transport": transport(), "url": m.endpoint(), "api_key": wrongKey, "ca_cert": string(m.CACert)},
 		m.loginConfigWith("url", "https://user:"+wrong+"@127.0.0.1:1/x.asmx?password="+wrong),
 		m.loginConfigWith("url", "https://127.0.0.1:1/"),
 	} {
 		m.tryWrite(t, "config", config)
 	}
-	m.cli("write", m.at("config"), "url="+m.SOAP, "username=x", "password="+wrong)
+	m.cli("write", m.at("config"), "transport="+transport(), "url="+m.endpoint(), "username=x", "password="+wrong)
 	m.cli("write", m.at("config"), "password="+wrong, "api_key="+wrongKey)
 }
 
@@ -181,7 +181,7 @@ func (m *mount) sendWithEveryFault(t *testing.T) {
 		faults = append(faults, simulator.Fault{Op: op, Answer: simulator.AnswerHTML, Status: 500, Echo: true})
 	}
 	credential := m.password(simulator.AdminUserID)
-	faults = append(faults, simulator.Fault{Answer: simulator.AnswerRedirect, URL: m.SOAP + "?password=" + credential})
+	faults = append(faults, simulator.Fault{Answer: simulator.AnswerRedirect, URL: m.endpoint() + "?password=" + credential})
 	for _, f := range faults {
 		clear := m.Inject(f)
 		m.KillSessions(0) // the next request needs a Login

@@ -1,8 +1,10 @@
 package acceptance
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -71,12 +73,27 @@ type fields = map[string]any
 // loginConfig is a config with the administrator's login.
 func (g *ecgrid) loginConfig() fields {
 	return fields{
-		"url":      g.SOAP,
-		"username": simulator.AdminLogin,
-		"password": g.password(simulator.AdminUserID),
-		"ca_cert":  string(g.CACert),
+		"transport": transport(),
+		"url":       g.endpoint(),
+		"username":  simulator.AdminLogin,
+		"password":  g.password(simulator.AdminUserID),
+		"ca_cert":   string(g.CACert),
 	}
 }
+
+// transport is that of all tests: ECGRID_TRANSPORT, soap by default.
+func transport() string { return cmp.Or(os.Getenv("ECGRID_TRANSPORT"), simulator.TransportSOAP) }
+
+// byTransport is what a test wants over SOAP and over REST, if that differs.
+func byTransport[T any](soap, rest T) T {
+	if transport() == simulator.TransportREST {
+		return rest
+	}
+	return soap
+}
+
+// endpoint is the url of the config.
+func (g *ecgrid) endpoint() string { return g.URL(transport()) }
 
 // mount is the plugin mounted at a path of its own, with an ECGrid of its own.
 type mount struct {

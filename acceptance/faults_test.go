@@ -22,15 +22,17 @@ func TestFaults(t *testing.T) {
 		happens func(*mount)
 		status  int
 	}{
-		"denied":                 {fault(simulator.Fault{Op: keyOp, Cause: simulator.AccessDenied}), 403},
-		"not found":              {fault(simulator.Fault{Op: keyOp, Cause: simulator.NotFound}), 404},
-		"empty result":           {fault(simulator.Fault{Op: keyOp, Answer: simulator.AnswerEmptyResult}), 404},
-		"absent result":          {fault(simulator.Fault{Op: keyOp, Answer: simulator.AnswerAbsentResult}), 404},
-		"system error":           {fault(simulator.Fault{Op: keyOp, Cause: simulator.SystemError}), 502},
-		"web page":               {fault(simulator.Fault{Op: keyOp, Answer: simulator.AnswerHTML}), 502},
-		"web page, HTTP 500":     {fault(simulator.Fault{Op: keyOp, Answer: simulator.AnswerHTML, Status: 500}), 502},
-		"HTTP 404":               {fault(simulator.Fault{Op: keyOp, Answer: simulator.AnswerStatus, Status: 404}), 502},
-		"redirect":               {func(m *mount) { m.Inject(simulator.Fault{Op: keyOp, Answer: simulator.AnswerRedirect, URL: m.SOAP}) }, 502},
+		"denied":             {fault(simulator.Fault{Op: keyOp, Cause: simulator.AccessDenied}), 403},
+		"not found":          {fault(simulator.Fault{Op: keyOp, Cause: simulator.NotFound}), 404},
+		"empty result":       {fault(simulator.Fault{Op: keyOp, Answer: simulator.AnswerEmptyResult}), 404},
+		"absent result":      {fault(simulator.Fault{Op: keyOp, Answer: simulator.AnswerAbsentResult}), 404},
+		"system error":       {fault(simulator.Fault{Op: keyOp, Cause: simulator.SystemError}), 502},
+		"web page":           {fault(simulator.Fault{Op: keyOp, Answer: simulator.AnswerHTML}), 502},
+		"web page, HTTP 500": {fault(simulator.Fault{Op: keyOp, Answer: simulator.AnswerHTML, Status: 500}), 502},
+		"HTTP 404":           {fault(simulator.Fault{Op: keyOp, Answer: simulator.AnswerStatus, Status: 404}), byTransport(502, 404)}, // REST has an error of that status
+		"redirect": {func(m *mount) {
+			m.Inject(simulator.Fault{Op: keyOp, Answer: simulator.AnswerRedirect, URL: m.endpoint()})
+		}, 502},
 		"empty body":             {fault(simulator.Fault{Op: keyOp, Answer: simulator.AnswerEmpty}), 502},
 		"50 MB":                  {fault(simulator.Fault{Op: keyOp, Answer: simulator.AnswerHuge}), 502},
 		"billion laughs":         {fault(simulator.Fault{Op: keyOp, Answer: simulator.AnswerEntities}), 502},
@@ -73,7 +75,7 @@ func TestUnreadableUsers(t *testing.T) {
 	m := configuredMount(t, sharedVault(t), nil)
 	m.wantStatus(t, http.StatusNotFound, http.MethodGet, m.at("keys/5999"), nil)
 	m.wantStatus(t, http.StatusNotFound, http.MethodGet, m.at("keys", simulator.KeylessUserID), nil)
-	m.wantStatus(t, http.StatusForbidden, http.MethodGet, m.at("keys", simulator.ForeignUserID), nil)
+	m.wantStatus(t, byTransport(http.StatusForbidden, http.StatusNotFound), http.MethodGet, m.at("keys", simulator.ForeignUserID), nil)
 	for _, id := range []string{"0", "-1", "2147483648", "x", "05001", "5001%20"} {
 		m.wantStatus(t, http.StatusBadRequest, http.MethodGet, m.at("keys", id), nil)
 	}

@@ -19,7 +19,7 @@ func TestMainJob(t *testing.T) {
 	passwordFile := writeFile(t, v.dir, m.path+".password", password)
 	caFile := writeFile(t, v.dir, m.path+".pem", string(m.CACert))
 
-	v.run(t, "write", m.at("config"), "url="+m.SOAP, "username="+simulator.AdminLogin, "password=@"+passwordFile, "ca_cert=@"+caFile)
+	v.run(t, "write", m.at("config"), "transport="+transport(), "url="+m.endpoint(), "username="+simulator.AdminLogin, "password=@"+passwordFile, "ca_cert=@"+caFile)
 	t.Run("config shows no secret", m.testConfigShowsNoSecret)
 	t.Run("a leased key", m.testLeasedKey)
 	t.Run("list", m.testList)
@@ -59,7 +59,7 @@ func (m *mount) testConfigShowsNoSecret(t *testing.T) {
 			t.Errorf("config has a field %q", secret)
 		}
 	}
-	for name, want := range (fields{"url": m.SOAP, "username": simulator.AdminLogin, "auth_method": "password"}) {
+	for name, want := range (fields{"transport": transport(), "url": m.endpoint(), "username": simulator.AdminLogin, "auth_method": "password"}) {
 		if read.Data[name] != want {
 			t.Errorf("%s = %v, want %v", name, read.Data[name], want)
 		}
@@ -150,7 +150,7 @@ func TestConfigAPIKey(t *testing.T) {
 	t.Parallel()
 	v := sharedVault(t)
 	m := newMount(t, v)
-	v.ok(t, http.MethodPost, m.at("config"), fields{"url": m.SOAP, "api_key": m.key(simulator.AdminUserID), "ca_cert": string(m.CACert)})
+	v.ok(t, http.MethodPost, m.at("config"), fields{"transport": transport(), "url": m.endpoint(), "api_key": m.key(simulator.AdminUserID), "ca_cert": string(m.CACert)})
 	m.readKey(t, simulator.UserID5001)
 	if n := m.State().SessionsOpened; n != 0 {
 		t.Errorf("%d sessions were opened", n)
@@ -175,9 +175,9 @@ func TestRefusedConfig(t *testing.T) {
 		"both credentials":              {"password": m.password(simulator.AdminUserID), "api_key": m.key(simulator.AdminUserID)},
 		"ttl above max_ttl":             {"ttl": "2h", "max_ttl": "1h"},
 		"plain http to elsewhere":       {"url": "http://192.0.2.1/x.asmx", "password": m.password(simulator.AdminUserID)},
-		"another host, no credential":   {"url": elsewhere.SOAP, "ca_cert": string(elsewhere.CACert)},
-		"another host, empty password":  {"url": elsewhere.SOAP, "ca_cert": string(elsewhere.CACert), "password": ""},
-		"another scheme, no credential": {"url": strings.Replace(m.SOAP, "https:", "http:", 1)},
+		"another host, no credential":   {"url": elsewhere.endpoint(), "ca_cert": string(elsewhere.CACert)},
+		"another host, empty password":  {"url": elsewhere.endpoint(), "ca_cert": string(elsewhere.CACert), "password": ""},
+		"another scheme, no credential": {"url": strings.Replace(m.endpoint(), "https:", "http:", 1)},
 		"no certificate":                {"ca_cert": "not a certificate"},
 		"request_timeout":               {"request_timeout": "1h"},
 	} {

@@ -77,7 +77,7 @@ func TestSecondAnswerIsNotLogged(t *testing.T) {
 	v := ownVault(t, inmem)
 	m := newMount(t, v)
 	s := newDoubleAnswerServer(t, m.Server)
-	config := m.loginConfigWith("url", "http://"+s.addr+simulator.SOAPPath)
+	config := m.loginConfigWith("url", "http://"+s.addr+byTransport(simulator.SOAPPath, simulator.RESTPath))
 	delete(config, "ca_cert")
 	m.ok(t, http.MethodPost, m.at("config"), config)
 	for range 5 {

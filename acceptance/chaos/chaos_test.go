@@ -1,12 +1,15 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,6 +17,7 @@ import (
 	"time"
 
 	"vault-plugin-ecgrid/acceptance/chaos/fakegrid"
+	"vault-plugin-ecgrid/acceptance/vaulttest"
 )
 
 const (
@@ -23,67 +27,107 @@ const (
 	// operator.
 	recoveryTime = 3 * time.Minute
 
+	// sessionLife is how long sessions and tokens live under load. It is short enough for
+	// the orphaned ones to be gone within the recovery.
+	sessionLife = 40 * time.Second
+
+	// longestWait is how long the engine may have to wait after failed Logins.
+	longestWait = refusedWindow + time.Minute
+	afterWait   = 10 * time.Second
+
 	clockFormat = "15:04:05.000"
 )
 
-// badRates are the failures under load.
-func badRates(lateMax time.Duration) fakegrid.Rates {
-	return fakegrid.Rates{
+// badRates are the failures under load. SOAP knows no rate limit.
+func badRates(transport string, lateMax time.Duration) fakegrid.Rates {
+	rates := fakegrid.Rates{
 		Latency: 200 * time.Millisecond,
 		Late:    0.25, LateMax: lateMax,
 		Lost: 0.01, Never: 0.01, Twice: 0.03, Silent: 0.02, Fault: 0.02,
 		Unavailable: 0.01, HTML: 0.005, Truncated: 0.01, Kill: 0.003,
 	}
+	if transport == rest {
+		rates.Limited = 0.02
+	}
+	return rates
 }
 
-func settings(t *testing.T) (duration time.Duration, seed uint64) {
-	t.Helper()
-	duration, seed = shortRun, rand.Uint64()
-	var err error
-	if s := os.Getenv("ECGRID_CHAOS"); s != "" {
-		if duration, err = time.ParseDuration(s); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if s := os.Getenv("ECGRID_CHAOS_SEED"); s != "" {
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return duration, seed
+// settings are those of the environment.
+type settings struct {
+	duration  time.Duration
+	seed      uint64
+	transport string
 }
+
+func readSettings(t *testing.T) settings {
+	t.Helper()
+	s := settings{shortRun, rand.Uint64(), cmp.Or(os.Getenv("ECGRID_TRANSPORT"), soap)}
+	var err error
+	if text := os.Getenv("ECGRID_CHAOS"); text != "" {
+		if s.duration, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if text := os.Getenv("ECGRID_CHAOS_SEED"); text != "" {
+		if s.seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.transport != soap && s.transport != rest {
+		t.Fatalf("ECGRID_TRANSPORT is neither %s nor %s", soap, rest)
+	}
+	return s
+}
+
+// reading picks what ECGrid's REST API does under load. SOAP has one reading.
+func (s settings) reading() (name string, reading fakegrid.RESTReading) {
+	if s.transport == soap {
+		return "", fakegrid.RESTReading{}
+	}
+	var names []string
+	for name, reading := range fakegrid.RESTReadings {
+		if bearsLoad(reading) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	name = names[rand.New(rand.NewPCG(s.seed, 0)).IntN(len(names))]
+	reading = fakegrid.RESTReadings[name]
+	reading.TokenLife = cmp.Or(reading.TokenLife, sessionLife)
+	return name, reading
+}
+
+// bearsLoad is false for readings in which one lost answer to a Login locks the login out
+// for longer than the recovery may take, and for a token that outlives every run.
+func bearsLoad(r fakegrid.RESTReading) bool { return r.OpenTokens != 1 && r.TokenLife <= recoveryTime }
 
 // TestNothingIsLostUnderChaos runs load during failures, waits for the recovery, and
 // checks the rules.
 func TestNothingIsLostUnderChaos(t *testing.T) {
 	t.Parallel()
 	needVault(t)
-	duration, seed := settings(t)
+	set := readSettings(t)
+	name, reading := set.reading()
 	var out output
 	defer func() { t.Logf("\n%s", out.String()) }()
-	fmt.Fprintf(&out, "ECGRID_CHAOS=%s ECGRID_CHAOS_SEED=%d\n", duration, seed)
+	fmt.Fprintf(&out, "ECGRID_CHAOS=%s ECGRID_CHAOS_SEED=%d ECGRID_TRANSPORT=%s %s\n", set.duration, set.seed, set.transport, name)
 
-	grid, err := fakegrid.Start(fakegrid.Options{
-		Limits: fakegrid.Limits{Sessions: 5, SessionIdle: 40 * time.Second, LockAfter: 10},
-		Users:  users(), Seed: seed,
+	grid := startGrid(t, fakegrid.Options{
+		Limits: fakegrid.Limits{Sessions: 5, SessionIdle: sessionLife, LockAfter: 10},
+		Users:  users(), Seed: set.seed, REST: reading,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(grid.Close)
-	v := startVault(t)
-	l := &load{grid: grid, v: v, checker: newChecker(grid), seed: seed, maxRootRefused: 1}
-	if duration >= longRun {
+	l := &load{grid: grid, v: startVault(t, mounts...), checker: newChecker(grid), seed: set.seed, maxRootRefused: 1}
+	if set.duration >= longRun {
 		l.maxRootRefused = 2
 	}
-	l.prepare(t)
+	l.prepare(t, set.transport)
 
-	ctx, cancel := context.WithTimeout(t.Context(), duration)
+	ctx, cancel := context.WithTimeout(t.Context(), set.duration)
 	defer cancel()
-	grid.SetRates(badRates(min(20*time.Second, duration/3)))
+	grid.SetRates(badRates(set.transport, min(20*time.Second, set.duration/3)))
 	var all sync.WaitGroup
 	all.Go(func() { l.run(ctx) })
-	all.Go(func() { l.disturb(ctx, min(max(duration/9, 2*time.Second), 15*time.Second)) })
+	all.Go(func() { l.disturb(ctx, min(max(set.duration/9, 2*time.Second), 15*time.Second)) })
 	all.Wait()
 	fmt.Fprintf(&out, "%-36s %d\n", "sessions when it ended", len(grid.OpenSessions(login)))
 
@@ -125,16 +169,16 @@ func (l *load) checkLoad(t *testing.T) {
 	}
 }
 
-func (l *load) prepare(t *testing.T) {
+func (l *load) prepare(t *testing.T, transport string) {
 	t.Helper()
-	l.v.must(t, http.MethodPost, "ecgrid/config", fields{
-		"url": l.grid.URL, "ca_cert": string(l.grid.CA), "username": login, "password": firstPassword,
+	l.v.must(t, http.MethodPost, "ecgrid/config", configFor(l.grid, transport, fields{
+		"username": login, "password": firstPassword,
 		"ttl": leaseTTL, "max_ttl": "1h", "request_timeout": "3s", "session_idle_timeout": "5s",
-	})
-	l.v.must(t, http.MethodPost, "cached/config", fields{
-		"url": l.grid.URL, "ca_cert": string(l.grid.CA), "api_key": l.grid.Keys(keyID)[0].Value,
-		"ttl": leaseTTL, "max_ttl": "1h", "request_timeout": "3s", "key_cache_ttl": cacheTTL.String(),
-	})
+	}))
+	l.v.must(t, http.MethodPost, "cached/config", configFor(l.grid, transport, fields{
+		"api_key": l.grid.Keys(keyID)[0].Value,
+		"ttl":     leaseTTL, "max_ttl": "1h", "request_timeout": "3s", "key_cache_ttl": cacheTTL.String(),
+	}))
 	for _, s := range sources {
 		if s.role == nil {
 			continue
@@ -155,7 +199,8 @@ func (l *load) prepare(t *testing.T) {
 // checkRecovery ends all failures and checks that everything works again by itself.
 func (l *load) checkRecovery(w io.Writer) {
 	l.grid.SetRates(fakegrid.Rates{})
-	l.deadline = time.Now().Add(recoveryTime + l.pauseLeft())
+	l.deadline = time.Now().Add(recoveryTime)
+	l.latest = l.deadline.Add(2 * longestWait) // Logins, and then rotate-root
 	l.checkLeases(w)
 	began := time.Now()
 	l.poll(func() bool { return l.grid.PendingChanges() == 0 })
@@ -169,20 +214,34 @@ func (l *load) checkRecovery(w io.Writer) {
 	l.revokeAll(w)
 }
 
-// pauseLeft is how long the engine must not log in after refused Logins. A short run has
+// statedWait is how long the engine says that it must not log in or rotate-root, after
+// Logins that failed.
+var statedWait = regexp.MustCompile(`(?:logins are paused|wait) for (\S+) more`)
+
+// mayWait extends the deadline if an answer states a wait that the engine's rule allows:
+// three Logins that were refused, or got no answer, count for 15 minutes, and one without
+// an answer from a minute later. The grid cannot tell which got no answer. A short run has
 // too few of them, and no time to wait.
-func (l *load) pauseLeft() time.Duration {
-	refusals := l.grid.Refusals()
-	if l.maxRootRefused == 1 || len(refusals) < maxRefused {
-		return 0
+func (l *load) mayWait(r vaulttest.Response) bool {
+	stated := statedWait.FindStringSubmatch(strings.Join(r.Errors, " "))
+	if stated == nil || l.maxRootRefused == 1 {
+		return false
 	}
-	return max(0, refusedWindow-time.Since(refusals[len(refusals)-maxRefused].At))
+	wait, err := time.ParseDuration(stated[1])
+	until := time.Now().Add(wait + afterWait)
+	if err != nil || wait > longestWait || until.After(l.latest) {
+		return false
+	}
+	if until.After(l.deadline) {
+		l.deadline = until
+	}
+	return true
 }
 
 // poll waits until the condition is met. It returns false at the deadline.
 func (l *load) poll(met func() bool) bool {
 	for !met() {
-		if time.Now().After(l.deadline) {
+		if time.Now().After(l.deadline) && !l.mayWait(l.v.do(http.MethodGet, "ecgrid/status", nil)) {
 			return false
 		}
 		time.Sleep(200 * time.Millisecond)
@@ -220,6 +279,7 @@ func (l *load) checkPassword() {
 	rotate := func() bool {
 		r := l.v.do(http.MethodPost, "ecgrid/rotate-root", nil)
 		l.checker.count("rotate-root when calm", r.Status)
+		l.mayWait(r)
 		return r.OK()
 	}
 	newProcess := func() bool {
@@ -251,6 +311,7 @@ func (l *load) checkSessions() {
 
 // revokeAll revokes the leases that are left.
 func (l *load) revokeAll(w io.Writer) {
+	began := time.Now()
 	for _, mount := range mounts {
 		l.await("all leases can be revoked", func() bool {
 			r := l.v.do(http.MethodPut, "sys/leases/revoke-prefix/"+mount, fields{"sync": true})
@@ -263,14 +324,14 @@ func (l *load) revokeAll(w io.Writer) {
 	}
 	for _, got := range l.checker.allLeases() {
 		if l.checker.isLive(got, 0) {
-			l.checker.leaseEnded(got)
+			l.checker.leaseEnded(got, began)
 		}
 	}
 	irrevocable := l.v.do(http.MethodGet, "sys/leases/count?type=irrevocable", nil)
 	if n, _ := irrevocable.Data["lease_count"].(float64); !irrevocable.OK() || n > 0 {
 		l.checker.violation("no lease is irrevocable", "%v are, status %d", n, irrevocable.Status)
 	}
-	began := time.Now()
+	began = time.Now()
 	l.await("every counted key is dead after its last lease", func() bool { return l.checker.liveCountedKeys() == 0 })
 	fmt.Fprintf(w, "%-36s %v\n", "counted keys dead after", time.Since(began).Round(time.Second))
 }
@@ -282,7 +343,7 @@ func (l *load) checkRun(w io.Writer) {
 	l.checker.checkRefusedLogins()
 	l.checker.checkFailedRotations()
 	for rule, n := range grid.Violations() {
-		l.checker.violation("every request conforms to the WSDL", "%s (%d)", rule, n)
+		l.checker.violation("every request conforms to the WSDL or the REST documentation", "%s (%d)", rule, n)
 	}
 	l.checkSchedule()
 	spans := grid.Passwords(login)

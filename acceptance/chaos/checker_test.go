@@ -29,8 +29,17 @@ type lease struct {
 	key     string
 	counted bool // the role has rotate_on_revoke
 
-	end  time.Time // the earliest possible
-	over bool      // revoked, or possibly revoked
+	end     time.Time // the earliest possible
+	over    bool      // revoked, or possibly revoked
+	revoked time.Time // when the revocation began; it ends before end
+}
+
+// neededUntil is how long the key must live.
+func (l *lease) neededUntil() time.Time {
+	if !l.revoked.IsZero() {
+		return l.revoked
+	}
+	return l.end
 }
 
 // confirmedRotation is a rotation that Vault confirmed. A key that was dead at changed must
@@ -185,11 +194,12 @@ func (ch *checker) addLease(l *lease) {
 	ch.leases = append(ch.leases, l)
 }
 
-func (ch *checker) leaseEnded(l *lease) {
+// leaseEnded records a revocation that began at began.
+func (ch *checker) leaseEnded(l *lease, began time.Time) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	l.over = true
-	l.end = time.Now()
+	l.revoked, l.end = began, time.Now()
 }
 
 func (ch *checker) leaseRenewed(l *lease, until time.Time) {
@@ -230,8 +240,9 @@ func (ch *checker) isDead(user int, key string) bool {
 
 // keyUse describes the counted leases of one key.
 type keyUse struct {
-	user int
-	last time.Time // the end of the last one
+	user   int
+	last   time.Time // the end of the last one
+	needed time.Time // how long the key must live
 }
 
 func (ch *checker) countedKeys() map[string]keyUse {
@@ -239,9 +250,18 @@ func (ch *checker) countedKeys() map[string]keyUse {
 	defer ch.mu.Unlock()
 	keys := map[string]keyUse{}
 	for _, l := range ch.leases {
-		if h := keys[l.key]; l.counted && l.end.After(h.last) {
-			keys[l.key] = keyUse{l.user, l.end}
+		if !l.counted {
+			continue
 		}
+		h := keys[l.key]
+		h.user = l.user
+		if l.end.After(h.last) {
+			h.last = l.end
+		}
+		if l.neededUntil().After(h.needed) {
+			h.needed = l.neededUntil()
+		}
+		keys[l.key] = h
 	}
 	return keys
 }
@@ -271,8 +291,8 @@ func (ch *checker) checkCountedKeys() (slowest time.Duration) {
 			ch.violation("a counted key dies with its last lease", "user %d: %v later", h.user, died.Sub(h.last))
 		}
 		late := slices.ContainsFunc(landed, func(l fakegrid.KeyChange) bool { return l.Late && l.At.Equal(died) })
-		if h.last.Sub(died) > time.Second && !late {
-			ch.violation("a counted key lives as long as its last lease", "user %d: killed %v before", h.user, h.last.Sub(died))
+		if h.needed.Sub(died) > time.Second && !late {
+			ch.violation("a counted key lives as long as its last lease", "user %d: killed %v before", h.user, h.needed.Sub(died))
 		}
 	}
 	return slowest

@@ -97,6 +97,7 @@ type load struct {
 	maxRootRefused int
 
 	deadline time.Time // of the recovery
+	latest   time.Time // that the deadline may be
 }
 
 // run generates load until ctx ends.
@@ -198,9 +199,10 @@ func (l *load) revoke(got *lease) {
 	if !l.checker.isLive(got, 2*time.Second) {
 		return
 	}
+	began := time.Now()
 	r := l.v.do(http.MethodPost, "sys/leases/revoke", fields{"lease_id": got.id, "sync": true})
 	l.checker.count("revoke", r.Status)
-	l.checker.leaseEnded(got)
+	l.checker.leaseEnded(got, began)
 }
 
 func (l *load) rotateKeys(ctx context.Context, rng *rand.Rand) {

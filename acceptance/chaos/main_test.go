@@ -4,6 +4,7 @@
 //
 //	ECGRID_CHAOS        how long ECGrid misbehaves, 25s by default
 //	ECGRID_CHAOS_SEED   the seed of the random numbers, printed at the start
+//	ECGRID_TRANSPORT    soap, the default, or rest
 //
 // It needs a vault. "make test" gets one. With a bare "go test" the test is skipped unless
 // one is on PATH or in the user's cache (see scripts/vault.sh).

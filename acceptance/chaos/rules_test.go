@@ -74,10 +74,18 @@ func TestRules(t *testing.T) {
 		"renewal refused while something dies": {replaced, func(b *checker) {
 			b.recordDisturbance("test", func() error { b.checkRefusedRenewal(&lease{user: 1, key: "new"}, time.Now(), 400); return nil })
 		}, false},
-		"Vault does not come back":            {replaced, func(b *checker) { b.recordDisturbance("test", func() error { return errors.New("no") }) }, true},
-		"counted key dies with its lease":     {replaced, func(b *checker) { b.addLease(countedLease("old", at(start, 99.5))); b.checkCountedKeys() }, false},
-		"counted key outlives its lease":      {replaced, func(b *checker) { b.addLease(countedLease("old", at(start, -100))); b.checkCountedKeys() }, true},
-		"counted key killed while leased":     {replaced, func(b *checker) { b.addLease(countedLease("old", at(start, 110))); b.checkCountedKeys() }, true},
+		"Vault does not come back":        {replaced, func(b *checker) { b.recordDisturbance("test", func() error { return errors.New("no") }) }, true},
+		"counted key dies with its lease": {replaced, func(b *checker) { b.addLease(countedLease("old", at(start, 99.5))); b.checkCountedKeys() }, false},
+		"counted key outlives its lease":  {replaced, func(b *checker) { b.addLease(countedLease("old", at(start, -100))); b.checkCountedKeys() }, true},
+		"counted key killed while leased": {replaced, func(b *checker) { b.addLease(countedLease("old", at(start, 110))); b.checkCountedKeys() }, true},
+		"counted key killed by a slow revocation": {replaced, func(b *checker) {
+			b.addLease(&lease{user: 1, key: "old", counted: true, end: at(start, 110), over: true, revoked: at(start, 99)})
+			b.checkCountedKeys()
+		}, false},
+		"counted key killed before its revocation": {replaced, func(b *checker) {
+			b.addLease(&lease{user: 1, key: "old", counted: true, end: at(start, 111), over: true, revoked: at(start, 110)})
+			b.checkCountedKeys()
+		}, true},
 		"the same, by a late change":          {lateOne, func(b *checker) { b.addLease(countedLease("old", at(start, 110))); b.checkCountedKeys() }, false},
 		"three refused":                       {refused(0, 1, 2), (*checker).checkRefusedLogins, false},
 		"four refused":                        {refused(0, 1, 2, 899), (*checker).checkRefusedLogins, true},

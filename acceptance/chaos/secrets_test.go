@@ -4,9 +4,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/xml"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
+	"unicode/utf16"
 )
 
 // window is the length of the index keys. Secrets are longer.
@@ -30,13 +32,24 @@ func newFinder(secrets []string) finder {
 }
 
 func forms(s string) map[string]bool {
-	inJSON, _ := json.Marshal(s) // cannot fail for a string
+	raw, _ := json.Marshal(s) // cannot fail for a string
+	inJSON := strings.Trim(string(raw), `"`)
 	var inXML strings.Builder
 	_ = xml.EscapeText(&inXML, []byte(s))
 	return map[string]bool{
-		s: true, strings.Trim(string(inJSON), `"`): true, inXML.String(): true,
+		s: true, inXML.String(): true,
+		inJSON: true, strings.ReplaceAll(inJSON, "/", `\/`): true, strings.ReplaceAll(s, "/", `\/`): true,
+		unicodeEscapes(s, `\u%04x`): true, unicodeEscapes(s, `\u%04X`): true,
 		url.QueryEscape(s): true, url.PathEscape(s): true, base64.StdEncoding.EncodeToString([]byte(s)): true,
 	}
+}
+
+func unicodeEscapes(s, format string) string {
+	var b strings.Builder
+	for _, unit := range utf16.Encode([]rune(s)) {
+		fmt.Fprintf(&b, format, unit)
+	}
+	return b.String()
 }
 
 // count is how many secrets a text contains, and the text before the first one.

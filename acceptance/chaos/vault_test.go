@@ -23,13 +23,14 @@ type vault struct {
 	unsealKey string
 	process   atomic.Pointer[vaulttest.Process]
 
-	mu       sync.Mutex
-	failures bytes.Buffer // the answers to failed requests
+	mu      sync.Mutex
+	answers bytes.Buffer // to failed requests, and what else was recorded
 }
 
 type fields = map[string]any
 
-func startVault(t *testing.T) *vault {
+// startVault has the engine at each of these paths.
+func startVault(t *testing.T, mounts ...string) *vault {
 	t.Helper()
 	v := &vault{dir: t.TempDir()}
 	addr, trust, err := vaulttest.Config{Dir: v.dir, PluginDir: programs.plugin.Dir, Raft: true}.Write()
@@ -84,20 +85,20 @@ func (v *vault) do(method, path string, body any) vaulttest.Response {
 func (v *vault) doContext(ctx context.Context, method, path string, body any) vaulttest.Response {
 	r, err := v.client.DoContext(ctx, method, path, body)
 	if err != nil {
-		v.recordFailure([]byte(err.Error()))
+		v.recordAnswer([]byte(err.Error()))
 		return vaulttest.Response{}
 	}
 	if !r.OK() {
-		v.recordFailure(r.Body)
+		v.recordAnswer(r.Body)
 	}
 	return r
 }
 
-// recordFailure keeps an answer for the search for secrets.
-func (v *vault) recordFailure(answer []byte) {
+// recordAnswer keeps an answer for the search for secrets.
+func (v *vault) recordAnswer(answer []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.failures.Write(append(answer, '\n'))
+	v.answers.Write(append(answer, '\n'))
 }
 
 func (v *vault) must(t *testing.T, method, path string, body any) vaulttest.Response {
@@ -112,7 +113,7 @@ func (v *vault) must(t *testing.T, method, path string, body any) vaulttest.Resp
 // written is everything that must not contain a secret.
 func (v *vault) written() (map[string][]byte, error) {
 	v.mu.Lock()
-	all := map[string][]byte{"answers to failed requests": bytes.Clone(v.failures.Bytes())}
+	all := map[string][]byte{"the answers": bytes.Clone(v.answers.Bytes())}
 	v.mu.Unlock()
 	for place, name := range map[string]string{"Vault's log and the plugin's stderr": "vault.log", "the audit log": "audit.log"} {
 		raw, err := os.ReadFile(v.path(name))

@@ -18,8 +18,7 @@ import (
 
 	ecgrid "vault-plugin-ecgrid"
 	"vault-plugin-ecgrid/backend"
-	api "vault-plugin-ecgrid/internal/ecgrid"
-	"vault-plugin-ecgrid/internal/ecgrid/soap"
+	"vault-plugin-ecgrid/internal/ecgrid/clients"
 )
 
 // The linker sets these. The version must have the form vX.Y.Z and match the version
@@ -50,7 +49,7 @@ func serve() int {
 	p := &ecgrid.Plugin{
 		Version: version,
 		Commit:  commit,
-		Connect: func(e api.Endpoint) (api.Client, error) { return soap.Connect(e) },
+		Connect: clients.Connect,
 		Clock:   backend.SystemClock{},
 		Random:  rand.Reader,
 	}

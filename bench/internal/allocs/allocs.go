@@ -24,8 +24,7 @@ import (
 	"vault-plugin-ecgrid/bench/internal/testbed"
 	"vault-plugin-ecgrid/bench/internal/upstream"
 	"vault-plugin-ecgrid/bench/plugins/baseline"
-	api "vault-plugin-ecgrid/internal/ecgrid"
-	"vault-plugin-ecgrid/internal/ecgrid/soap"
+	"vault-plugin-ecgrid/internal/ecgrid/clients"
 )
 
 type contender struct {
@@ -46,7 +45,7 @@ func pluginFactory() logical.Factory {
 	p := &ecgrid.Plugin{
 		Version: "v0.0.0",
 		Commit:  "bench",
-		Connect: func(e api.Endpoint) (api.Client, error) { return soap.Connect(e) },
+		Connect: clients.Connect,
 		Clock:   backend.SystemClock{},
 		Random:  rand.Reader,
 	}
