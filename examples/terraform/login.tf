@@ -4,10 +4,11 @@ resource "vault_generic_endpoint" "login" {
   path = "${vault_mount.ecgrid.path}/config"
 
   data_json_wo = jsonencode({
-    url      = var.ecgrid_url
-    ca_cert  = var.ecgrid_ca_cert
-    username = var.ecgrid_username
-    password = var.ecgrid_password
+    transport = var.ecgrid_transport
+    url       = var.ecgrid_url
+    ca_cert   = var.ecgrid_ca_cert
+    username  = var.ecgrid_username
+    password  = var.ecgrid_password
   })
   data_json_wo_version = var.login_version
 }

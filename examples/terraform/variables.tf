@@ -15,10 +15,16 @@ variable "plugin_sha256" {
   type        = string
 }
 
-variable "ecgrid_url" {
-  description = "ECGridOS v4.1 SOAP endpoint."
+variable "ecgrid_transport" {
+  description = "How ECGrid is called: soap or rest."
   type        = string
-  default     = "https://os.ecgrid.io/v4.1/prod/ECGridOS.asmx"
+  default     = "soap"
+}
+
+variable "ecgrid_url" {
+  description = "Endpoint for the transport. If empty, ECGrid's own."
+  type        = string
+  default     = ""
 }
 
 variable "ecgrid_ca_cert" {
@@ -40,7 +46,7 @@ variable "ecgrid_password" {
 }
 
 variable "login_version" {
-  description = "Raise this number to send url and login again, after a new password was set in ECGrid."
+  description = "Raise this number to send endpoint and login again, after a new password was set in ECGrid."
   type        = number
   default     = 1
 }
