@@ -22,9 +22,10 @@ type ecgrid struct {
 	more []string // credentials that only a test knows
 }
 
-func newECGrid(t *testing.T) *ecgrid {
+// newECGrid makes an ECGrid. Its certificate is for further hosts too.
+func newECGrid(t *testing.T, hosts ...string) *ecgrid {
 	t.Helper()
-	server, err := simulator.Start(simulator.Options{}, simulator.ServerOptions{TLS: true})
+	server, err := simulator.Start(simulator.Options{}, simulator.ServerOptions{TLS: true, Hosts: hosts})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Shows the plugin on a real Vault: a leased ECGrid key, a REST call with it, and a
-# rotation. Then removes everything.
+# Shows the plugin on a real Vault: a leased ECGrid key, a move between SOAP and REST, a
+# call with the key, and rotations. Then removes everything. ECGRID_TRANSPORT=rest begins
+# with REST.
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 # shellcheck source=scripts/lib.sh
 . "$root/scripts/lib.sh"
@@ -9,7 +10,7 @@ prepare
 
 say "The ECGrid simulator, over TLS with a CA of its own"
 start_simulator
-note "listens at $soap_url"
+note "serves SOAP at $(ready soap), REST at $(ready rest)"
 
 say "A real Vault ($(vault version)), in development mode"
 start_vault
@@ -18,7 +19,7 @@ say "Register the plugin in Vault's catalog with its SHA-256, and mount it at ec
 install_plugin
 
 say "Write ECGrid's login to Vault once; the password is read from a file and is not on the command line"
-write_config
+write_config "$transport"
 note "Vault does not show the password:"
 run vault read -field=username ecgrid/config
 
@@ -49,6 +50,11 @@ call_rest() {
 	return "$status"
 }
 
+# show_status shows in a line over which API ECGrid answers.
+show_status() {
+	note "ECGrid says: $(vault read -field=login_name ecgrid/status), over $(vault read -field=transport ecgrid/status) $(vault read -field=ecgrid_version ecgrid/status)"
+}
+
 say "The team reads its key, with a lease (the key is shortened here: it is a secret)"
 typed "export VAULT_TOKEN=\$team"
 VAULT_TOKEN=$team
@@ -59,6 +65,16 @@ refused vault read ecgrid/keys/5002
 
 say "The team looks up and renews its lease"
 run vault lease lookup "$lease_id"
+run vault lease renew "$lease_id"
+
+say "The operator moves the mount to the other of ECGrid's APIs; the lease survives"
+typed "export VAULT_TOKEN=\$operator"
+VAULT_TOKEN=$operator
+case $transport in soap) other=rest ;; *) other=soap ;; esac
+show_status
+write_config "$other"
+show_status
+VAULT_TOKEN=$team
 run vault lease renew "$lease_id"
 
 say "The team calls ECGrid's REST API with the leased key as X-API-Key"

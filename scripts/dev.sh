@@ -13,7 +13,7 @@ say "Vault ($(vault version))"
 start_vault
 say "Plugin, config and a policy for one key"
 install_plugin
-write_config
+write_config "$transport"
 write_policy
 
 cat <<END

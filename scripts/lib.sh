@@ -11,6 +11,7 @@ for name in $(env | sed -n 's/^\(VAULT_[A-Z0-9_]*\)=.*/\1/p'); do
 	case $name in VAULT_BIN) ;; *) unset "$name" ;; esac # the user's own Vault must not be used
 done
 
+transport=${ECGRID_TRANSPORT:-soap} # of the first config
 work=
 vault_pid=
 simulator_pid=
@@ -83,7 +84,7 @@ start_simulator() {
 		>simulator.log 2>&1 &
 	simulator_pid=$!
 	tries=0
-	until [ -s ready.json ] && soap_url=$(ready soap 2>/dev/null); do
+	until [ -s ready.json ] && ready soap >/dev/null 2>&1; do
 		alive "$simulator_pid" simulator.log || fail "the simulator has ended"
 		tries=$((tries + 1))
 		[ "$tries" -lt 100 ] || fail "the simulator is not ready after 20 s"
@@ -139,9 +140,10 @@ install_plugin() {
 	run vault secrets enable -path=ecgrid vault-plugin-ecgrid
 }
 
+# write_config TRANSPORT: soap or rest.
 write_config() {
 	ready password >password.txt
-	run vault write ecgrid/config url="$soap_url" username="$(ready login)" \
+	run vault write ecgrid/config transport="$1" url="$(ready "$1")" username="$(ready login)" \
 		password=@password.txt ca_cert=@ca.pem
 	rm -f password.txt
 }

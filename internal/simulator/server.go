@@ -33,6 +33,8 @@ type Server struct {
 	*Simulator
 	// SOAP, WSDL, REST and Admin are URLs.
 	SOAP, WSDL, REST, Admin string
+	// Addr is the host:port of all of them.
+	Addr string
 	// CACert is the CA to trust, in PEM; nil without TLS.
 	CACert []byte
 
@@ -72,7 +74,7 @@ func Start(o Options, so ServerOptions) (*Server, error) {
 			return nil, err
 		}
 	}
-	s.setURLs(scheme + "://" + dialAddress(listener.Addr()))
+	s.setURLs(scheme, dialAddress(listener.Addr()))
 	go func() { s.done <- s.http.Serve(listener) }()
 	return s, nil
 }
@@ -86,7 +88,9 @@ func dialAddress(listening net.Addr) string {
 	return net.JoinHostPort("127.0.0.1", itoa(tcp.Port))
 }
 
-func (s *Server) setURLs(base string) {
+func (s *Server) setURLs(scheme, addr string) {
+	base := scheme + "://" + addr
+	s.Addr = addr
 	s.SOAP, s.WSDL = base+SOAPPath, base+SOAPPath+"?WSDL"
 	s.REST, s.Admin = base+RESTPath, base+AdminPath
 }
