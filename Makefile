@@ -19,9 +19,8 @@ build: ## build bin/vault-plugin-ecgrid and bin/ecgrid-simulator: static, with v
 test: build ## run all tests: unit (race detector), gRPC, fuzz seeds, and acceptance on a real Vault (built once, which takes minutes)
 	@scripts/test.sh
 
-test-long: build ## run the random test for 10 minutes, then the chaos test on a real Vault for 10 (ECGRID_RANDOMLY=1h and ECGRID_CHAOS=1h for an hour each; not part of make test)
-	ECGRID_RANDOMLY=$${ECGRID_RANDOMLY:-10m} && export ECGRID_RANDOMLY && $(GO) test -count=1 -timeout 0 -v -run 'TestRandomly$$' ./backend
-	@VAULT_BIN=$$(scripts/vault.sh) && export VAULT_BIN && ECGRID_CHAOS=$${ECGRID_CHAOS:-10m} PLUGIN_BIN=$(CURDIR)/bin/vault-plugin-ecgrid && export ECGRID_CHAOS PLUGIN_BIN && $(GO) test -count=1 -timeout 0 -v ./acceptance/chaos
+test-long: build ## run the random test for 10 minutes, all acceptance tests over REST, and the chaos test over each transport for 10 minutes (ECGRID_RANDOMLY=1h, ECGRID_CHAOS=1h: longer; not part of make test)
+	@scripts/test-long.sh
 
 test-docs: build ## run the commands of README.md and docs/ on a real Vault and compare their output (part of make test)
 	@scripts/test-docs.sh

@@ -36,6 +36,8 @@ type fakeECGrid struct {
 	applyAfter    []time.Duration
 	delayed       map[string]bool // the keys of delayed changes
 	comparesEarly bool
+	// lifetime is what a Login states, lives is how long its session lives; 0 is for ever.
+	lifetime, lives time.Duration
 	// returnsOldKey makes a GenerateAPIKey return the key that it should replace.
 	returnsOldKey bool
 	// onReplace is called when a user's key is about to be replaced.
@@ -199,7 +201,10 @@ func (f *fakeECGrid) Login(ctx context.Context, _, password string) (ecgrid.Logi
 	f.nextID++
 	id := fmt.Sprintf("session-%d", f.nextID)
 	f.sessions[id] = true
-	return ecgrid.LoginResult{SessionID: id}, nil
+	if f.lives > 0 {
+		time.AfterFunc(f.lives, func() { f.set(func() { delete(f.sessions, id) }) })
+	}
+	return ecgrid.LoginResult{SessionID: id, Lifetime: f.lifetime}, nil
 }
 
 func (f *fakeECGrid) Logout(ctx context.Context, by ecgrid.Credential) error {

@@ -25,7 +25,8 @@ import (
 //   - the password that ECGrid has is stored, at any time;
 //   - ECGrid refuses at most 3 logins in any 15 minutes, not counting those with the
 //     password of a config write;
-//   - a process has at most one session, or two while a written credential is tried;
+//   - a process has at most one session, or two while a written credential is tried or a
+//     session is renewed;
 //   - in the end no session is open but those whose Login had no answer;
 //   - a revoke replaces no key that has another counted lease;
 //   - a revoke replaces no key that never had a counted lease, as a second

@@ -41,8 +41,15 @@ title "unit, gRPC and fuzz seeds: go test $race"
 go list ./... >"$tmp/packages" &&
 	go test $race -timeout 5m $(grep -v -e '/acceptance$' -e '/acceptance/chaos$' "$tmp/packages") || failed="$failed unit"
 
+title "the paths over REST: ECGRID_TRANSPORT=rest go test $race ."
+# shellcheck disable=SC2086
+ECGRID_TRANSPORT=rest go test $race -timeout 5m . || failed="$failed REST"
+
 title "examples: check against schemas"
 go -C tools/examples test ./... || failed="$failed examples"
+
+title "the simulator's REST API: a generated client of another hand"
+go -C tools/rest test ./... || failed="$failed OpenAPI"
 
 title "vault"
 if wait "$vault_pid"; then
@@ -55,6 +62,14 @@ if wait "$vault_pid"; then
 	title "acceptance tests on that vault: go test $race ./acceptance ./acceptance/chaos"
 	# shellcheck disable=SC2086
 	go test $race -count=1 -timeout 10m -p 1 ./acceptance ./acceptance/chaos || failed="$failed acceptance"
+
+	# Left out are tests that use both transports or none, and the slowest. All of them run
+	# over REST in make test-long.
+	other='Move(Between|During)|TestMove$|EveryReading|Release|Docs|Terraform|OpenAPI|Kubernetes|Injector|Polic|Agent(File|Exec|Reload)|DisableRotatesNothing'
+	title "the same over REST, without $other"
+	# shellcheck disable=SC2086
+	ECGRID_TRANSPORT=rest go test $race -count=1 -timeout 10m -p 1 -skip "$other" ./acceptance ./acceptance/chaos ||
+		failed="$failed acceptance-REST"
 
 	title "a short benchmark on that vault: go test in bench"
 	go -C bench test -count=1 ./... || failed="$failed bench"
