@@ -11,7 +11,8 @@ for name in $(env | sed -n 's/^\(VAULT_[A-Z0-9_]*\)=.*/\1/p'); do
 	case $name in VAULT_BIN) ;; *) unset "$name" ;; esac # the user's own Vault must not be used
 done
 
-transport=${ECGRID_TRANSPORT:-soap} # of the first config
+# shellcheck disable=SC2034 # of the first config, in demo.sh and dev.sh
+transport=${ECGRID_TRANSPORT:-soap}
 work=
 vault_pid=
 simulator_pid=

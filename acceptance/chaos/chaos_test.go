@@ -114,7 +114,7 @@ func TestNothingIsLostUnderChaos(t *testing.T) {
 
 	grid := startGrid(t, fakegrid.Options{
 		Limits: fakegrid.Limits{Sessions: 5, SessionIdle: sessionLife, LockAfter: 10},
-		Users:  users(), Seed: set.seed, REST: reading,
+		Users:  users(), Seed: set.seed, REST: reading, ManyClients: true,
 	})
 	l := &load{grid: grid, v: startVault(t, mounts...), checker: newChecker(grid), seed: set.seed, maxRootRefused: 1}
 	if set.duration >= longRun {

@@ -269,6 +269,9 @@ func (l *life) read(path string, user int) error {
 
 func (l *life) lease(what string, user int, statuses ...int) error {
 	r := l.v.do(http.MethodPost, "sys/leases/"+what, fields{"lease_id": l.leases[user], "sync": true})
+	if len(r.Warnings) > 0 { // the engine could not ask ECGrid
+		return fmt.Errorf("%s of the lease of %d has warnings: %v", what, user, r.Warnings)
+	}
 	return expect(r, fmt.Sprintf("%s of the lease of %d", what, user), statuses...)
 }
 

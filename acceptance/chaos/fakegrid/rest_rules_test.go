@@ -105,6 +105,13 @@ func TestRESTOrderRules(t *testing.T) {
 			}
 		})
 	}
+	many, crowd := startWith(t, Options{Limits: limits, Users: restUsers(), REST: RESTReading{}, ManyClients: true})
+	for range 2 {
+		_, _ = restClient{crowd, ""}.try(many.Keys(1)[0].Value, unknown, "")
+	}
+	if v := many.Violations(); len(v) > 0 {
+		t.Errorf("with many clients: %v", v)
+	}
 	s, client := startREST(t, RESTReading{})
 	token := client.login(t)
 	client.call(t, token, "POST /auth/logout", "")

@@ -44,6 +44,10 @@ type Options struct {
 	Users  []User
 	Seed   uint64
 	REST   RESTReading // what the REST documentation leaves open
+
+	// ManyClients ask for the same at once. So what looks like a repetition may be another
+	// client, and the order of requests breaks no rule.
+	ManyClients bool
 }
 
 // Start serves until Close.
@@ -74,6 +78,7 @@ func Start(o Options) (*Server, error) {
 		counts:   map[string]int{},
 	}
 	s.rest = o.REST
+	s.traffic.unordered = o.ManyClients
 	s.served.Go(s.accept)
 	return s, nil
 }
