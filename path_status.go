@@ -76,6 +76,7 @@ func (m *mount) readStatus(ctx context.Context, req *logical.Request, _ *framewo
 		return nil, err
 	}
 	data := statusFields.data(status)
+	// A typed client would not expect a null in the place of a number.
 	maps.DeleteFunc(data, func(_ string, value any) bool { return value == nil })
 	return &logical.Response{Data: data}, nil
 }

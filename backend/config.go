@@ -12,9 +12,8 @@ import (
 const (
 	// DefaultURL is the live ECGridOS v4.1 endpoint. The address in the WSDL is plain
 	// http and must not be used.
-	DefaultURL = "https://os.ecgrid.io/v4.1/prod/ECGridOS.asmx"
-	// DefaultRESTURL is the live endpoint of the REST API v2.
-	DefaultRESTURL = "https://rest.ecgrid.io/v2"
+	DefaultURL     = "https://os.ecgrid.io/v4.1/prod/ECGridOS.asmx"
+	defaultRESTURL = "https://rest.ecgrid.io/v2"
 	// DefaultRequestTimeout is request_timeout if it is not set.
 	DefaultRequestTimeout = 15 * time.Second
 	// DefaultSessionIdleTimeout is session_idle_timeout if it is not set.
@@ -27,8 +26,8 @@ const (
 	mostConcurrentCalls       = 256
 )
 
-// defaultURLs are the defaults of url.
-var defaultURLs = map[ecgrid.Transport]string{ecgrid.SOAP: DefaultURL, ecgrid.REST: DefaultRESTURL}
+// defaultURLs are the defaults of url: the vendor's live endpoints.
+var defaultURLs = map[ecgrid.Transport]string{ecgrid.SOAP: DefaultURL, ecgrid.REST: defaultRESTURL}
 
 // The values of auth_method.
 const (
@@ -98,7 +97,7 @@ func (c Config) AuthMethod() string {
 }
 
 // TransportInUse is Transport or its default.
-func (c Config) TransportInUse() ecgrid.Transport { return cmp.Or(c.Transport, ecgrid.SOAP) }
+func (c Config) TransportInUse() ecgrid.Transport { return c.Transport.OrDefault() }
 
 func (c Config) endpoint() ecgrid.Endpoint {
 	return ecgrid.Endpoint{
@@ -200,7 +199,7 @@ func (p ConfigPatch) apply(old *Config) (Config, error) {
 func (p ConfigPatch) applyEndpoint(c *Config) error {
 	before := c.TransportInUse()
 	if p.Transport != nil {
-		c.Transport = cmp.Or(ecgrid.Transport(*p.Transport), ecgrid.SOAP)
+		c.Transport = ecgrid.Transport(*p.Transport).OrDefault()
 	}
 	transport := c.TransportInUse()
 	switch {

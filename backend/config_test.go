@@ -27,7 +27,7 @@ func TestConfigPatch(t *testing.T) {
 	own := func(c *Config) { c.URL = "https://own.example/x" }
 	trust := func(c *Config) { c.CACert = ca }
 	name := func(c *Config) { c.TLSServerName = "x.example" }
-	rest := func(c *Config) { c.Transport, c.URL = "rest", DefaultRESTURL }
+	rest := func(c *Config) { c.Transport, c.URL = "rest", defaultRESTURL }
 	soap := func(c *Config) { c.Transport = "soap" }
 	tests := map[string]struct {
 		old   *Config

@@ -17,7 +17,7 @@ func (c Config) validate() error {
 	if err := c.validateCredential(); err != nil {
 		return err
 	}
-	if err := validateURL(c.URL); err != nil {
+	if err := c.validateURL(); err != nil {
 		return err
 	}
 	if err := validateTTLs(c.TTL, c.MaxTTL); err != nil {
@@ -70,11 +70,11 @@ func isPlain(s string) bool {
 
 // validateURL allows plain http to this machine only, since it sends the credential in
 // clear text.
-func validateURL(raw string) error {
-	u, err := url.Parse(raw)
+func (c Config) validateURL() error {
+	u, err := url.Parse(c.URL)
 	switch {
 	case err != nil || u.Hostname() == "" || u.Opaque != "":
-		return Invalid("url is not an absolute URL: send one like %s", DefaultURL)
+		return Invalid("url is not an absolute URL: send one like %s", defaultURLs[c.TransportInUse()])
 	case strings.ContainsFunc(u.Hostname(), func(r rune) bool { return r > unicode.MaxASCII }):
 		return Invalid("url has a host name that is not ASCII: send its DNS form, which begins with xn--")
 	case u.User != nil:

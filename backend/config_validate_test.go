@@ -33,7 +33,7 @@ func TestValidateURL(t *testing.T) {
 		"https://os ecgrid.io/":          false,
 		"/x":                             false,
 	} {
-		if err := validateURL(raw); (err == nil) != valid {
+		if err := (Config{URL: raw}).validateURL(); (err == nil) != valid {
 			t.Errorf("%s: %v", raw, err)
 		}
 	}

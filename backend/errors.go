@@ -60,7 +60,7 @@ type meaning struct {
 
 const (
 	tryAgain      = "try again in a moment"
-	needsLevel    = "the configured login needs AuthLevel NetworkAdmin or above, or MailboxAdmin of the user's own mailbox"
+	needsLevel    = "the configured login needs AuthLevel NetworkAdmin or above or, over SOAP, MailboxAdmin of the user's own mailbox"
 	askSupport    = "try again, and ask ECGrid support if it persists"
 	resolvesAlone = "both passwords are kept. The plugin resolves this by itself as soon as ECGrid answers and logins are not paused; last_root_rotation_error in config is empty then. To end it sooner, set another password in ECGrid and write it to config"
 )
@@ -96,7 +96,7 @@ var meanings = []meaning{
 	{err: ecgrid.ErrTimeout, status: http.StatusGatewayTimeout, systemic: true, outOfTime: true, advice: "ECGrid was too slow; try again, or raise request_timeout in config"},
 	{err: ecgrid.ErrRateLimited, status: http.StatusServiceUnavailable, systemic: true, notApplied: true, session: session.Verdict{Faulted: true}, advice: "ECGrid limits how often it is called; try again later, or lower max_concurrent_calls in config"},
 	{err: ecgrid.ErrUnreachable, status: http.StatusServiceUnavailable, systemic: true, advice: "check url, ca_cert and tls_server_name in config and the network between Vault and ECGrid"},
-	{err: ecgrid.ErrSessionExpired, status: http.StatusBadGateway, notApplied: true, session: session.Verdict{Dead: true, Refusal: true}, advice: "ECGrid ended a session that it had just opened. Sessions are bound to one IP address, so check that Vault's egress address is stable"},
+	{err: ecgrid.ErrSessionExpired, status: http.StatusBadGateway, notApplied: true, session: session.Verdict{Dead: true, Refusal: true}, advice: "ECGrid ended a session that it had just opened. Over SOAP, sessions are bound to one IP address, so check that Vault's egress address is stable"},
 	{err: ecgrid.ErrServerFault, status: http.StatusBadGateway, session: blamesECGrid, advice: "the fault is ECGrid's own; " + askSupport},
 	{err: ecgrid.ErrFault, status: http.StatusBadGateway, session: blamesCaller, advice: "ECGrid gave no known reason; " + askSupport},
 	{err: ecgrid.ErrBadAnswer, status: http.StatusBadGateway, advice: "check that url in config is the endpoint for its transport and that no proxy answers in its place"},

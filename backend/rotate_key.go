@@ -115,8 +115,8 @@ func (k *keyRotator) replace(ctx context.Context, current *connection, userID in
 }
 
 // generate calls GenerateAPIKey. If the session has died since the key was read, the
-// call is not repeated with another session. An answer with the old key proves nothing. Over
-// REST it may be that of another call, since an answer does not name its operation.
+// call is not repeated with another session. An answer with the old key proves nothing: not
+// all answers name their operation, so it may be that of another call.
 func (k *keyRotator) generate(ctx context.Context, current *connection, userID int32, old string) (begun bool, err error) {
 	defer panics.Recover(k.Logger, &err)
 	return current.useOnce(ctx, func(ctx context.Context, by ecgrid.Credential) error {

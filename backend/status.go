@@ -14,19 +14,21 @@ type Status struct {
 	Session    ecgrid.Session
 }
 
-// Status asks ECGrid for the session of the stored login.
+// Status asks ECGrid for the session of the stored login. The version is "" if it is told by
+// a call of its own which fails: the login works all the same.
 func (c *connections) Status(ctx context.Context) (Status, error) {
 	var status Status
 	err := c.withConnection(ctx, func(current *connection) error {
 		status.Transport = current.config.TransportInUse()
 		status.URL, status.AuthMethod = current.config.URL, current.config.AuthMethod()
-		return current.use(ctx, func(ctx context.Context, by ecgrid.Credential) (err error) {
+		err := current.use(ctx, func(ctx context.Context, by ecgrid.Credential) (err error) {
 			status.Session, err = current.client.WhoAmI(ctx, by)
-			if err == nil && status.Session.ECGridOSVersion == "" { // REST has a call of its own for it
-				status.Session.ECGridOSVersion, err = current.client.Version(ctx)
-			}
 			return err
 		})
+		if err == nil && status.Session.ECGridOSVersion == "" {
+			status.Session.ECGridOSVersion, _ = current.client.Version(ctx)
+		}
+		return err
 	})
 	return status, withoutNotFound(err)
 }

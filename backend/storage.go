@@ -29,7 +29,7 @@ const (
 	hmacPrefix    = "hmac-sha256:"
 )
 
-// SealWrapped are the storage paths that contain a password, a SessionID or the key of
+// SealWrapped are the storage paths that contain a password, a session's credential or the key of
 // the fingerprints.
 var SealWrapped = []string{configKey, salt.DefaultLocation, sessionPrefix}
 

@@ -3,8 +3,8 @@ package session
 import "time"
 
 const (
-	// A session is renewed renewalMargin before its lifetime ends, or after three quarters
-	// of a short one.
+	// A session is renewed renewalMargin before its lifetime ends. One of less than four
+	// minutes is renewed after three quarters.
 	renewalMargin = time.Minute
 	// minLifetime is the shortest lifetime that is believed. A session with a shorter one
 	// is used until ECGrid refuses it, so that a wrong clock causes no series of Logins.
@@ -36,8 +36,8 @@ func (s *Session) isUsable(o *openSession) bool {
 	}
 	// A renewal that fails is not repeated: the session still works, and refused Logins
 	// count.
-	if age >= due && !o.renewed {
-		o.renewed = true
+	if age >= due && !o.renewal {
+		o.renewal = true
 		s.startLogin(o)
 	}
 	return true
@@ -46,7 +46,7 @@ func (s *Session) isUsable(o *openSession) bool {
 // retire takes a renewed session out of use. It is logged out after the calls that use it:
 // some of them must not be repeated. The caller holds mu.
 func (s *Session) retire(o *openSession) {
-	if o.calls == 0 {
+	if o.inUse == 0 {
 		s.logoutAsync(o)
 		return
 	}
@@ -72,7 +72,7 @@ func (s *Session) beginCall(o *openSession) bool {
 	if s.current != o {
 		return false
 	}
-	o.calls++
+	o.inUse++
 	return true
 }
 
@@ -82,7 +82,7 @@ func (s *Session) endCall(o *openSession) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if o.calls--; o.calls == 0 && s.retiring == o {
+	if o.inUse--; o.inUse == 0 && s.retiring == o {
 		s.logoutRetiring()
 	}
 }

@@ -128,8 +128,8 @@ type openSession struct {
 	entry      *entry        // in the ledger
 	worked     bool          // a call with it succeeded
 	dead       bool          // a call with it showed that
-	calls      int           // in progress
-	renewed    bool          // a Login for the session after it was started
+	inUse      int           // calls with it that are in progress
+	renewal    bool          // the Login that is to replace it was started
 }
 
 // New returns a Session without an open session. It does no I/O.

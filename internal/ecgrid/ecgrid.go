@@ -21,6 +21,9 @@ const (
 	REST Transport = "rest" // the REST API v2, its successor
 )
 
+// OrDefault returns the transport, or SOAP for "".
+func (t Transport) OrDefault() Transport { return cmp.Or(t, SOAP) }
+
 // Endpoint is where and how a client reaches ECGrid. It holds no credential.
 type Endpoint struct {
 	Transport Transport
@@ -44,7 +47,7 @@ type Endpoint struct {
 // SameServer reports whether both reach the same server with the same trust, whatever their
 // timeouts and limits.
 func (e Endpoint) SameServer(other Endpoint) bool {
-	return cmp.Or(e.Transport, SOAP) == cmp.Or(other.Transport, SOAP) && e.URL == other.URL && e.CACert == other.CACert && e.TLSServerName == other.TLSServerName
+	return e.Transport.OrDefault() == other.Transport.OrDefault() && e.URL == other.URL && e.CACert == other.CACert && e.TLSServerName == other.TLSServerName
 }
 
 // Credential is what a call presents to ECGrid. It prints as a placeholder.
@@ -65,8 +68,8 @@ type LoginResult struct {
 	Lifetime time.Duration
 }
 
-// Client is what the engine needs of ECGrid, over any transport. The operations have their
-// names in the WSDL. Every failure wraps exactly one sentinel of this package. A Client is
+// Client is what the engine needs of ECGrid, over any transport. The operations have the
+// names of the WSDL. Every failure wraps exactly one sentinel of this package. A Client is
 // safe for concurrent use.
 type Client interface {
 	Login(ctx context.Context, loginName, password string) (LoginResult, error)
@@ -115,9 +118,10 @@ type User struct {
 var (
 	// ErrSessionExpired: ECGrid says that the session is dead.
 	ErrSessionExpired = errors.New("session expired")
-	// ErrAuthentication: ECGrid refused a login or a session (its code Authentication).
+	// ErrAuthentication: ECGrid refused a login or a session (codes Authentication and, over
+	// REST, InvalidAPIKey).
 	ErrAuthentication = errors.New("authentication refused")
-	// ErrAccessDenied: ECGrid answered Authorization or AccessDenied.
+	// ErrAccessDenied: ECGrid answered AccessDenied or, over SOAP, Authorization.
 	ErrAccessDenied = errors.New("access denied")
 	// ErrNotFound: ECGrid knows no such object, or says that its ID is invalid.
 	ErrNotFound = errors.New("not found")
@@ -128,14 +132,14 @@ var (
 	// error code if it has one.
 	ErrServerFault = errors.New("server fault")
 	// ErrEmptyResult: a valid response whose result, a SessionID or a key, is absent,
-	// nil or blank. The WSDL allows that.
+	// nil or blank. The WSDL allows that, and the REST documentation does not rule it out.
 	ErrEmptyResult = errors.New("empty result")
 	// ErrBadAnswer: not a response to this call. Examples are HTML, an incomplete or
 	// oversized response, a DTD, a redirect, an HTTP status without a body of ECGrid, an
 	// unexpected element, a key or SessionID that is not one word.
 	ErrBadAnswer = errors.New("not an ECGrid answer")
-	// ErrRateLimited: ECGrid did not carry out the call, since it got too many. Over SOAP
-	// that is not documented.
+	// ErrRateLimited: ECGrid refused the call because it got too many. Only REST documents
+	// that.
 	ErrRateLimited = errors.New("too many calls")
 	// ErrUnreachable: no response. The connection was not opened in time, refused,
 	// reset or closed, TLS was not trusted, or HTTP 503 or 429 came without a fault.

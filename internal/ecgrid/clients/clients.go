@@ -2,7 +2,6 @@
 package clients
 
 import (
-	"cmp"
 	"fmt"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
@@ -17,7 +16,7 @@ var connectors = map[ecgrid.Transport]ecgrid.Connector{
 
 // Connect returns a client of an endpoint. It does no I/O. It is an ecgrid.Connector.
 func Connect(e ecgrid.Endpoint) (ecgrid.Client, error) {
-	connect := connectors[cmp.Or(e.Transport, ecgrid.SOAP)]
+	connect := connectors[e.Transport.OrDefault()]
 	if connect == nil {
 		return nil, fmt.Errorf("ECGrid endpoint: the transport is neither %s nor %s", ecgrid.SOAP, ecgrid.REST)
 	}

@@ -22,6 +22,11 @@ type Operation struct {
 	Long bool
 }
 
+// Failed is the error of a call whose response was read.
+func (o *Operation) Failed(kind error, reason string) error {
+	return &ecgrid.Error{Op: o.Name, Kind: kind, Reason: reason, Sent: true}
+}
+
 // Request is one call of an operation.
 type Request struct {
 	*Operation

@@ -6,3 +6,8 @@ const (
 	QuietTime  = quietTime
 	MaxHeader  = maxHeader
 )
+
+// Dialer and SetDialer replace the network.
+type Dialer = dialer
+
+func (c *Client) SetDialer(dial Dialer) { c.setDialer(dial) }

@@ -30,6 +30,15 @@ func BadAnswer(reason string) *Failure {
 	return &Failure{Kind: ecgrid.ErrBadAnswer, Reason: reason}
 }
 
+// OneWord is ecgrid.OneWord for a parser.
+func OneWord(text string) (string, error) {
+	word, ok := ecgrid.OneWord(text)
+	if !ok {
+		return "", BadAnswer("credential with spaces or control characters")
+	}
+	return word, nil
+}
+
 const (
 	closedEarly = "connection closed without a response"
 	incomplete  = "incomplete response"

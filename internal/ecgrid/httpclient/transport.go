@@ -77,11 +77,12 @@ func New(e ecgrid.Endpoint) (*Client, error) {
 		Sleep:        sleep,
 	}
 	c.unpooled.DisableKeepAlives = true
-	c.SetDialer(c.pooled.DialContext)
+	c.setDialer(c.pooled.DialContext)
 	return c, nil
 }
 
-// RequestTimeout is that of the Endpoint, or its default.
+// RequestTimeout is that of the Endpoint, or its default. An operation that needs two
+// requests has it for both.
 func (c *Client) RequestTimeout() time.Duration { return c.timeout }
 
 // timeoutOf is the time that a call has, with all its attempts.
@@ -99,13 +100,12 @@ func (c *Client) Close() {
 	c.unpooled.CloseIdleConnections()
 }
 
-// Dialer opens a connection, as net.Dialer.DialContext does.
-type Dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
+type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// SetDialer opens all connections with dial. Two that get no answer, in TCP or in TLS, end
+// setDialer opens all connections with dial. Two that get no answer, in TCP or in TLS, end
 // within the time of one call. If packets are dropped, it is then certain that a Login was
 // not sent.
-func (c *Client) SetDialer(dial Dialer) {
+func (c *Client) setDialer(dial dialer) {
 	callTime := min(c.timeout, c.loginTimeout)
 	bounded := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, min(maxDialTime, callTime/4))

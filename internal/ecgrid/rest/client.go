@@ -32,39 +32,55 @@ func Connect(e ecgrid.Endpoint) (*Client, error) {
 	return &Client{h}, nil
 }
 
-// call is one call. Its result is in the data of the response, which parse reads.
+// call is one call.
 type call struct {
 	*operation
 	by     ecgrid.Credential // zero: none is sent
 	userID int32             // appended to the path; 0: none
 	body   any               // sent as JSON; nil: none
-	parse  func(p *parser, resp *http.Response) error
-	key    *string // where parse stores a user's API key, if it reads one
 }
 
-// send makes the call. found is false if the response has no data.
-func (c *Client) send(ctx context.Context, call call) (found bool, err error) {
+// send makes the call and parses the data of the response. found is false if it has none.
+func send[T any](ctx context.Context, c *Client, call call, parse parseFunc[T]) (result T, found bool, err error) {
+	var none T
 	req := &httpclient.Request{
 		Operation: &call.Operation,
 		URL:       call.url(c.URL),
 		Header:    call.header(),
-		Key:       call.key,
 		UserID:    call.userID,
 	}
 	if call.body != nil {
 		if req.Body, err = json.Marshal(call.body); err != nil {
-			return false, &ecgrid.Error{Op: call.Name, Kind: ecgrid.ErrFault, Reason: "cannot be sent in JSON"}
+			return none, false, &ecgrid.Error{Op: call.Name, Kind: ecgrid.ErrFault, Reason: "cannot be sent in JSON"}
 		}
 	}
+	if key, ok := any(&result).(*string); ok && call.operation == opUserGetAPIKey {
+		req.Key = key
+	}
 	req.Parse = func(resp *http.Response, maxBody int64) (f *httpclient.Failure) {
-		found, f = parseResponse(resp, maxBody, call.by.IsAPIKey, call.parse)
+		result = none // an earlier attempt may have set it
+		found, f = parseResponse(resp, maxBody, call.by.IsAPIKey, func(p *parser) (err error) {
+			result, err = parse(p, resp)
+			return err
+		})
 		return f
 	}
 	if err := c.Send(ctx, req); err != nil {
-		return false, err
+		return none, false, err
 	}
-	return found, nil
+	return result, found, nil
 }
+
+// parseFunc reads the data of a response.
+type parseFunc[T any] func(p *parser, resp *http.Response) (T, error)
+
+// data is a parseFunc that needs only the data.
+func data[T any](parse func(*parser) (T, error)) parseFunc[T] {
+	return func(p *parser, _ *http.Response) (T, error) { return parse(p) }
+}
+
+// skipped is a parseFunc of a call whose data does not matter.
+func skipped(p *parser, _ *http.Response) (struct{}, error) { return struct{}{}, p.skip() }
 
 // header returns the header of the request, with the credential.
 func (call call) header() http.Header {

@@ -3,7 +3,6 @@ package rest
 import (
 	"context"
 	"errors"
-	"net/http"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
 	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
@@ -12,8 +11,8 @@ import (
 const (
 	// maxPageBody bounds the body of a page, in bytes: some KiB for each user.
 	maxPageBody = 8 << 20
-	// maxPages bounds the pages of a list: 100000 users even if a page has 10.
-	maxPages = 10_000
+	// maxPages bounds the pages of a list: 100000 users, 25 a page.
+	maxPages = 4000
 )
 
 // pageSizes are the sizes that are tried. The largest page is not documented. 0 is ECGrid's
@@ -33,16 +32,20 @@ type pageRequest struct {
 // page that is shorter than the first, is empty, has no new user, or is refused because
 // there is none with that number.
 func (c *Client) UserList(ctx context.Context, by ecgrid.Credential) ([]ecgrid.User, error) {
+	return c.list(ctx, by, maxPages)
+}
+
+func (c *Client) list(ctx context.Context, by ecgrid.Credential, maxPages int) ([]ecgrid.User, error) {
 	size, page, err := c.firstPage(ctx, by)
 	if err != nil {
 		return nil, err
 	}
-	users, seen := httpclient.Users{Limit: httpclient.MaxListMemory}, map[int32]struct{}{}
+	users, seen := ecgrid.Users{Limit: ecgrid.MaxListMemory}, map[int32]struct{}{}
 	first := len(page)
 	for pageNo := 2; pageNo <= maxPages; pageNo++ {
-		added, err := addNew(&users, seen, page)
-		if err != nil {
-			return nil, err
+		added, ok := addNew(&users, seen, page)
+		if !ok {
+			return nil, opUserList.Failed(ecgrid.ErrBadAnswer, httpclient.TooLarge)
 		}
 		if added == 0 || len(page) < first {
 			return users.All(), nil
@@ -53,7 +56,7 @@ func (c *Client) UserList(ctx context.Context, by ecgrid.Credential) ([]ecgrid.U
 			return nil, err
 		}
 	}
-	return nil, &ecgrid.Error{Op: opUserList.Name, Kind: ecgrid.ErrBadAnswer, Reason: "too many pages", Sent: true}
+	return nil, opUserList.Failed(ecgrid.ErrBadAnswer, "too many pages")
 }
 
 // firstPage returns the first page and the size that ECGrid accepted.
@@ -68,49 +71,28 @@ func (c *Client) firstPage(ctx context.Context, by ecgrid.Credential) (size int,
 }
 
 func (c *Client) page(ctx context.Context, by ecgrid.Credential, page pageRequest) ([]ecgrid.User, error) {
-	var users httpclient.Users
-	_, err := c.send(ctx, call{operation: opUserList, by: by, body: page, parse: func(p *parser, _ *http.Response) error {
-		users = httpclient.Users{Limit: httpclient.MaxListMemory} // an earlier attempt may have added some
-		return p.array(func() error {
-			u, err := p.user()
-			if err != nil {
-				return err
-			}
-			return orNil(users.Add(u))
-		})
-	}})
-	return users.All(), err
+	users, _, err := send(ctx, c, call{operation: opUserList, by: by, body: page}, data((*parser).users))
+	return users, err
 }
 
 // addNew adds the users that are not in the list yet. The pages overlap if a user is created
-// meanwhile.
-func addNew(users *httpclient.Users, seen map[int32]struct{}, page []ecgrid.User) (added int, err error) {
+// meanwhile. ok is false if the list gets too large.
+func addNew(users *ecgrid.Users, seen map[int32]struct{}, page []ecgrid.User) (added int, ok bool) {
 	for _, u := range page {
 		if _, known := seen[u.UserID]; known {
 			continue
 		}
 		seen[u.UserID] = struct{}{}
 		added++
-		if f := users.Add(u); f != nil {
-			return 0, &ecgrid.Error{Op: opUserList.Name, Kind: f.Kind, Reason: f.Reason, Sent: true}
+		if !users.Add(u) {
+			return added, false
 		}
 	}
-	return added, nil
+	return added, true
 }
 
 // isPastEnd reports whether ECGrid refused a page because there is none with that number.
 // Nothing else has changed since it accepted the first.
 func isPastEnd(err error) bool { return errors.Is(err, ecgrid.ErrNotFound) || isInvalidParameter(err) }
 
-func isInvalidParameter(err error) bool {
-	var failed *ecgrid.Error
-	return errors.As(err, &failed) && failed.Reason == reasonInvalidParameter
-}
-
-// orNil avoids an error that is a nil pointer.
-func orNil(f *httpclient.Failure) error {
-	if f == nil {
-		return nil
-	}
-	return f
-}
+func isInvalidParameter(err error) bool { return errors.Is(err, invalidParameter{}) }

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
-	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
 )
 
 // pager is a server with n users. The documentation leaves open what it does with a page
@@ -130,29 +130,32 @@ func TestBrokenUserList(t *testing.T) {
 		"field twice":   {success(`[{"userId":1,"userId":2}]`), 200, ecgrid.ErrBadAnswer},
 		"huge":          {success(`["` + strings.Repeat("x", maxPageBody) + `"]`), 200, ecgrid.ErrBadAnswer},
 	} {
-		calls := 0
-		c := connect(t, func(w http.ResponseWriter, r *http.Request) {
-			if calls++; calls == 1 {
-				respondWith(200, page(10))(w, r)
-				return
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var calls atomic.Int32
+			c := connect(t, func(w http.ResponseWriter, r *http.Request) {
+				if calls.Add(1) == 1 {
+					respondWith(200, page(10))(w, r)
+					return
+				}
+				respondWith(test.status, test.second)(w, r)
+			})
+			users, err := c.UserList(t.Context(), byToken)
+			wantFailure(t, err, test.kind)
+			if len(users) > 0 {
+				t.Error("a part of the list")
 			}
-			respondWith(test.status, test.second)(w, r)
 		})
-		users, err := c.UserList(t.Context(), byToken)
-		t.Log(name)
-		wantFailure(t, err, test.kind)
-		if len(users) > 0 {
-			t.Error("a part of the list")
-		}
 	}
 }
 
 // A server that always has a next page is not followed for ever.
 func TestEndlessUserList(t *testing.T) {
 	t.Parallel()
+	const pages = 50
 	for name, test := range map[string]struct{ size, name, most int }{
-		"large": {1000, 1000, httpclient.MaxListMemory/1000 + 1000},
-		"small": {1, 1, maxPages},
+		"large": {1000, 1000, ecgrid.MaxListMemory/1000 + 1000},
+		"small": {1, 1, pages},
 	} {
 		next := 0
 		login := strings.Repeat("n", test.name)
@@ -164,7 +167,7 @@ func TestEndlessUserList(t *testing.T) {
 			}
 			respondWith(200, success("["+strings.Join(users, ",")+"]"))(w, r)
 		})
-		_, err := c.UserList(t.Context(), byToken)
+		_, err := c.list(t.Context(), byToken, pages)
 		wantFailure(t, err, ecgrid.ErrBadAnswer)
 		if next > test.most {
 			t.Errorf("%s pages: %d users were read", name, next)

@@ -32,13 +32,16 @@ var (
 )
 
 func newOperation(name, method, path string, retry httpclient.RetryPolicy) *operation {
-	maxBody := int64(httpclient.MaxSmallBody)
-	if name == "UserList" {
-		maxBody = maxPageBody
+	op := &operation{
+		httpclient.Operation{Name: name, Method: method, MaxBody: httpclient.MaxSmallBody, Retry: retry}, path,
 	}
-	return &operation{
-		httpclient.Operation{Name: name, Method: method, MaxBody: maxBody, Retry: retry, Long: name == "Login"}, path,
+	switch path {
+	case "auth/login":
+		op.Long = true
+	case "users/list":
+		op.MaxBody = maxPageBody
 	}
+	return op
 }
 
 func (call call) url(base *url.URL) *url.URL {
@@ -60,40 +63,28 @@ type loginRequest struct {
 // empty. It is retried once, and only if no attempt got a connection: refused logins may
 // lock the account. The Lifetime is 0 if ECGrid does not say when the token expires.
 func (c *Client) Login(ctx context.Context, loginName, password string) (ecgrid.LoginResult, error) {
-	var result ecgrid.LoginResult
-	_, err := c.send(ctx, call{
-		operation: opLogin,
-		body:      loginRequest{loginName, loginName, password},
-		parse: func(p *parser, resp *http.Response) (err error) {
-			result, err = p.login(httpclient.ServerTime(resp.Header))
-			return err
-		},
+	request := call{operation: opLogin, body: loginRequest{loginName, loginName, password}}
+	result, _, err := send(ctx, c, request, func(p *parser, resp *http.Response) (ecgrid.LoginResult, error) {
+		return p.login(httpclient.ServerTime(resp.Header))
 	})
 	if err == nil && result.SessionID == "" {
-		err = emptyResult(opLogin)
+		return ecgrid.LoginResult{}, opLogin.Failed(ecgrid.ErrEmptyResult, "")
 	}
-	if err != nil {
-		return ecgrid.LoginResult{}, err
-	}
-	return result, nil
+	return result, err
 }
 
 // Logout ends a session.
 func (c *Client) Logout(ctx context.Context, by ecgrid.Credential) error {
-	_, err := c.send(ctx, call{operation: opLogout, by: by, parse: skipData})
+	_, _, err := send(ctx, c, call{operation: opLogout, by: by}, skipped)
 	return err
 }
 
 // WhoAmI describes the user of a live session or API key. It has no OpenSessions and no
 // TimeOut.
 func (c *Client) WhoAmI(ctx context.Context, by ecgrid.Credential) (ecgrid.Session, error) {
-	var me ecgrid.User
-	found, err := c.send(ctx, call{operation: opWhoAmI, by: by, parse: func(p *parser, _ *http.Response) (err error) {
-		me, err = p.user()
-		return err
-	}})
+	me, found, err := send(ctx, c, call{operation: opWhoAmI, by: by}, data((*parser).user))
 	if err == nil && !found {
-		err = emptyResult(opWhoAmI)
+		err = opWhoAmI.Failed(ecgrid.ErrEmptyResult, "")
 	}
 	if err != nil {
 		return ecgrid.Session{}, err
@@ -104,45 +95,36 @@ func (c *Client) WhoAmI(ctx context.Context, by ecgrid.Credential) (ecgrid.Sessi
 }
 
 // UserGetAPIKey returns the persistent API key of a user, which is opaque, one word and
-// never empty. ErrEmptyResult means that the user has none. ECGrid may also answer that
-// with "not found", so a user who can be found has none.
+// never empty. ErrEmptyResult means that the user has none. ECGrid may also say "not found"
+// then. So UserInfo is asked: if it finds the user, the user has no key.
 func (c *Client) UserGetAPIKey(ctx context.Context, by ecgrid.Credential, userID int32) (string, error) {
 	deadline := time.Now().Add(c.RequestTimeout())
-	key, err := c.sendForKey(ctx, opUserGetAPIKey, by, userID)
-	if errors.Is(err, ecgrid.ErrNotFound) {
-		ctx, cancel := context.WithDeadline(ctx, deadline)
-		defer cancel()
-		if _, failed := c.send(ctx, call{operation: opUserInfo, by: by, userID: userID, parse: skipData}); failed == nil {
-			return "", emptyResult(opUserGetAPIKey)
-		}
+	key, err := c.sendForWord(ctx, call{operation: opUserGetAPIKey, by: by, userID: userID}, (*parser).word)
+	if !errors.Is(err, ecgrid.ErrNotFound) {
+		return key, err
 	}
-	return key, err
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	if _, _, failed := send(ctx, c, call{operation: opUserInfo, by: by, userID: userID}, skipped); failed == nil {
+		err = opUserGetAPIKey.Failed(ecgrid.ErrEmptyResult, "")
+	}
+	return "", err
 }
 
 // GenerateAPIKey replaces the API key of a user and returns the new one. The old one is
 // dead at once. It is never retried after it may have been sent: after an error with
 // Sent, or ErrEmptyResult, only UserGetAPIKey can tell which key is valid.
 func (c *Client) GenerateAPIKey(ctx context.Context, by ecgrid.Credential, userID int32) (string, error) {
-	return c.sendForKey(ctx, opGenerateAPIKey, by, userID)
+	return c.sendForWord(ctx, call{operation: opGenerateAPIKey, by: by, userID: userID}, (*parser).word)
 }
 
-func (c *Client) sendForKey(ctx context.Context, op *operation, by ecgrid.Credential, userID int32) (string, error) {
-	var key string
-	request := call{operation: op, by: by, userID: userID, parse: func(p *parser, _ *http.Response) (err error) {
-		key, err = p.word()
-		return err
-	}}
-	if op == opUserGetAPIKey {
-		request.key = &key
+// sendForWord makes a call whose result must not be empty.
+func (c *Client) sendForWord(ctx context.Context, call call, parse func(*parser) (string, error)) (string, error) {
+	word, _, err := send(ctx, c, call, data(parse))
+	if err == nil && word == "" {
+		err = call.Failed(ecgrid.ErrEmptyResult, "")
 	}
-	_, err := c.send(ctx, request)
-	if err == nil && key == "" {
-		err = emptyResult(op)
-	}
-	if err != nil {
-		return "", err
-	}
-	return key, nil
+	return word, err
 }
 
 // passwordRequest is the body of a ChangePassword.
@@ -156,26 +138,10 @@ type passwordRequest struct {
 // success returns: nothing, "" and true are accepted. ErrFault with the reason "answered
 // false" means that ECGrid did not change it.
 func (c *Client) ChangePassword(ctx context.Context, by ecgrid.Credential, oldPassword, newPassword string) error {
-	changed := true
-	_, err := c.send(ctx, call{
-		operation: opChangePassword, by: by,
-		body: passwordRequest{oldPassword, newPassword},
-		parse: func(p *parser, _ *http.Response) error {
-			changed = true // an earlier attempt may have cleared it
-			s, ok, err := p.scalar()
-			switch {
-			case err != nil:
-				return err
-			case ok && !s.isString && s.text == "false":
-				changed = false
-			case !ok || s.text != "" && s.text != "true":
-				return httpclient.BadAnswer(invalidValue)
-			}
-			return nil
-		},
-	})
-	if err == nil && !changed {
-		return &ecgrid.Error{Op: opChangePassword.Name, Kind: ecgrid.ErrFault, Reason: "answered false", Sent: true}
+	request := call{operation: opChangePassword, by: by, body: passwordRequest{oldPassword, newPassword}}
+	denied, _, err := send(ctx, c, request, data((*parser).isFalse))
+	if err == nil && denied {
+		err = opChangePassword.Failed(ecgrid.ErrFault, "answered false")
 	}
 	return err
 }
@@ -183,19 +149,5 @@ func (c *Client) ChangePassword(ctx context.Context, by ecgrid.Credential, oldPa
 // Version returns the version of the REST API. It needs no session. A response without one
 // is ErrEmptyResult.
 func (c *Client) Version(ctx context.Context) (string, error) {
-	var version string
-	_, err := c.send(ctx, call{operation: opVersion, parse: func(p *parser, _ *http.Response) (err error) {
-		version, err = p.version()
-		return err
-	}})
-	if err == nil && version == "" {
-		err = emptyResult(opVersion)
-	}
-	return version, err
+	return c.sendForWord(ctx, call{operation: opVersion}, (*parser).version)
 }
-
-func emptyResult(op *operation) error {
-	return &ecgrid.Error{Op: op.Name, Kind: ecgrid.ErrEmptyResult, Sent: true}
-}
-
-func skipData(p *parser, _ *http.Response) error { return p.skip() }

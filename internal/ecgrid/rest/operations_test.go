@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -158,17 +159,19 @@ func TestLoginWithoutToken(t *testing.T) {
 		"a bare string": {`"x"`, ecgrid.ErrBadAnswer},
 		"an array":      {`[{"token":"x"}]`, ecgrid.ErrBadAnswer},
 	} {
-		var requests int
-		c := connect(t, func(w http.ResponseWriter, r *http.Request) {
-			requests++
-			respondWith(200, success(test.data))(w, r)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var requests atomic.Int32
+			c := connect(t, func(w http.ResponseWriter, r *http.Request) {
+				requests.Add(1)
+				respondWith(200, success(test.data))(w, r)
+			})
+			_, err := c.Login(t.Context(), "jo", canaryPassword)
+			wantFailure(t, err, test.kind)
+			if requests.Load() != 1 {
+				t.Errorf("sent %d times", requests.Load())
+			}
 		})
-		_, err := c.Login(t.Context(), "jo", canaryPassword)
-		t.Log(name)
-		wantFailure(t, err, test.kind)
-		if requests != 1 {
-			t.Errorf("%s: sent %d times", name, requests)
-		}
 	}
 }
 
@@ -186,17 +189,19 @@ func TestUserWithoutKey(t *testing.T) {
 		"ECGrid fails":        {500, refusal("InternalError"), ecgrid.ErrNotFound},
 		"something else here": {200, `<html></html>`, ecgrid.ErrNotFound},
 	} {
-		c := connect(t, func(w http.ResponseWriter, r *http.Request) {
-			if strings.Contains(r.URL.Path, "/key/") {
-				respondWith(404, refusal("ObjectNotFound"))(w, r)
-				return
-			}
-			checkRequest(t, r, "GET /v2/users/5001", "")
-			respondWith(test.status, test.body)(w, r)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := connect(t, func(w http.ResponseWriter, r *http.Request) {
+				if strings.Contains(r.URL.Path, "/key/") {
+					respondWith(404, refusal("ObjectNotFound"))(w, r)
+					return
+				}
+				checkRequest(t, r, "GET /v2/users/5001", "")
+				respondWith(test.status, test.body)(w, r)
+			})
+			_, err := c.UserGetAPIKey(t.Context(), byToken, 5001)
+			wantFailure(t, err, test.kind)
 		})
-		_, err := c.UserGetAPIKey(t.Context(), byToken, 5001)
-		t.Log(name)
-		wantFailure(t, err, test.kind)
 	}
 }
 

@@ -171,6 +171,5 @@ func (p *parser) word() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	word, f := httpclient.OneWord(text)
-	return word, orNil(f)
+	return httpclient.OneWord(text)
 }

@@ -43,8 +43,8 @@ var userFields = fields[ecgrid.User]{
 	"login":     func(u *ecgrid.User, s scalar) bool { u.LoginName = s.text; return true },
 	"networkId": func(u *ecgrid.User, s scalar) bool { return setInt(s, &u.NetworkID) },
 	"mailboxId": func(u *ecgrid.User, s scalar) bool { return setInt(s, &u.MailboxID) },
-	"authLevel": func(u *ecgrid.User, s scalar) bool { u.AuthLevel = httpclient.EnumValue(s.text); return true },
-	"status":    func(u *ecgrid.User, s scalar) bool { u.Status = httpclient.EnumValue(s.text); return true },
+	"authLevel": func(u *ecgrid.User, s scalar) bool { u.AuthLevel = ecgrid.EnumValue(s.text); return true },
+	"status":    func(u *ecgrid.User, s scalar) bool { u.Status = ecgrid.EnumValue(s.text); return true },
 }
 
 // setInt sets a number. Null is 0: a user may belong to no mailbox.
@@ -83,6 +83,19 @@ func (p *parser) user() (ecgrid.User, error) {
 	return u, err
 }
 
+// users reads a page of a list.
+func (p *parser) users() ([]ecgrid.User, error) {
+	users := ecgrid.Users{Limit: ecgrid.MaxListMemory}
+	err := p.array(func() error {
+		u, err := p.user()
+		if err == nil && !users.Add(u) {
+			err = httpclient.BadAnswer(httpclient.TooLarge)
+		}
+		return err
+	})
+	return users.All(), err
+}
+
 type newToken struct{ token, expiresAt scalar }
 
 var tokenFields = fields[newToken]{
@@ -97,11 +110,8 @@ func (p *parser) login(now time.Time) (ecgrid.LoginResult, error) {
 	if err != nil {
 		return ecgrid.LoginResult{}, err
 	}
-	token, f := httpclient.OneWord(t.token.text)
-	if f != nil {
-		return ecgrid.LoginResult{}, f
-	}
-	return ecgrid.LoginResult{SessionID: token, Lifetime: lifetime(t.expiresAt.text, now)}, nil
+	token, err := httpclient.OneWord(t.token.text)
+	return ecgrid.LoginResult{SessionID: token, Lifetime: lifetime(t.expiresAt.text, now)}, err
 }
 
 // timeLayouts are those of ISO 8601 with an offset, and without one, as .NET may write it.
@@ -125,3 +135,16 @@ var versionFields = fields[string]{
 }
 
 func (p *parser) version() (string, error) { return readRecord(p, versionFields) }
+
+// isFalse reads the data of a change that has no result: nothing, "" or true. It may also be
+// false, which denies the success.
+func (p *parser) isFalse() (bool, error) {
+	s, ok, err := p.scalar()
+	switch {
+	case err != nil:
+		return false, err
+	case !ok || s.text != "" && s.text != "true" && s.text != "false":
+		return false, httpclient.BadAnswer(invalidValue)
+	}
+	return s.text == "false", nil
+}

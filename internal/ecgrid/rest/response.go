@@ -21,9 +21,9 @@ type envelope struct {
 
 // parseResponse reads a response. parse reads the data of a response whose status is 200.
 // found is false if there is none, or if it is null.
-func parseResponse(resp *http.Response, maxBody int64, byKey bool, parse func(*parser, *http.Response) error) (found bool, f *httpclient.Failure) {
+func parseResponse(resp *http.Response, maxBody int64, byKey bool, parse func(*parser) error) (found bool, f *httpclient.Failure) {
 	body := httpclient.NewBody(resp.Body, maxBody)
-	e, err := parseEnvelope(newParser(&body), resp, parse)
+	e, err := parseEnvelope(newParser(&body), resp.StatusCode, parse)
 	if stopped := body.Failure(); stopped != nil { // why reading stopped says more than where it stopped
 		return false, stopped
 	}
@@ -36,7 +36,7 @@ func parseResponse(resp *http.Response, maxBody int64, byKey bool, parse func(*p
 	return false, httpclient.BadAnswer(notJSON)
 }
 
-func parseEnvelope(p *parser, resp *http.Response, parse func(*parser, *http.Response) error) (e envelope, err error) {
+func parseEnvelope(p *parser, status int, parse func(*parser) error) (e envelope, err error) {
 	err = p.object(func(name string) (err error) {
 		switch name {
 		case "success":
@@ -46,7 +46,7 @@ func parseEnvelope(p *parser, resp *http.Response, parse func(*parser, *http.Res
 		case "message":
 			err = p.skip()
 		case "data":
-			return p.data(&e, resp, parse)
+			return p.data(&e, status, parse)
 		default:
 			e.unknown = true
 			err = p.skip()
@@ -62,13 +62,14 @@ func parseEnvelope(p *parser, resp *http.Response, parse func(*parser, *http.Res
 	return e, nil
 }
 
-// data reads the data of a response.
-func (p *parser) data(e *envelope, resp *http.Response, parse func(*parser, *http.Response) error) error {
-	if resp.StatusCode != http.StatusOK {
+// data reads the data of a response. That of another kind than the call returns does not
+// keep the rest from being read, since ECGrid may have refused the call.
+func (p *parser) data(e *envelope, status int, parse func(*parser) error) error {
+	if status != http.StatusOK {
 		return p.skip()
 	}
-	p.first = true
-	err := p.attempt(func() error { return parse(p, resp) })
+	p.first = true // next sees whether it is null
+	err := p.attempt(func() error { return parse(p) })
 	if p.broken {
 		return err
 	}
@@ -101,7 +102,7 @@ var errorCodes = []struct {
 	code   string
 	kind   error
 }{
-	{http.StatusBadRequest, invalidParameter, ecgrid.ErrFault},
+	{http.StatusBadRequest, "InvalidParameter", invalidParameter{}},
 	{http.StatusUnauthorized, "InvalidAPIKey", ecgrid.ErrAuthentication},
 	{http.StatusUnauthorized, "InvalidSession", ecgrid.ErrSessionExpired},
 	{http.StatusForbidden, "AccessDenied", ecgrid.ErrAccessDenied},
@@ -116,11 +117,13 @@ var errorCodes = []struct {
 	{http.StatusServiceUnavailable, "", ecgrid.ErrUnreachable},
 }
 
-const (
-	invalidParameter       = "InvalidParameter"
-	reasonInvalidParameter = codePrefix + invalidParameter
-	codePrefix             = "code "
-)
+// invalidParameter is the kind of a call that ECGrid refused for what it asked. To others it
+// is ErrFault.
+type invalidParameter struct{}
+
+func (invalidParameter) Error() string { return ecgrid.ErrFault.Error() }
+
+func (invalidParameter) Is(target error) bool { return target == ecgrid.ErrFault }
 
 // classify returns the failure that an error means. If status and code contradict each
 // other, or are not documented, it is ErrFault: no definite answer for a change and for a
@@ -130,7 +133,7 @@ func classify(status int, code string, byKey bool) *httpclient.Failure {
 		if e.status != status || e.code != code {
 			continue
 		}
-		f := &httpclient.Failure{Kind: e.kind, Reason: codePrefix + code, Transient: isTransient(status)}
+		f := &httpclient.Failure{Kind: e.kind, Reason: "code " + code, Transient: isTransient(status)}
 		if code == "" {
 			f.Reason = "HTTP status " + strconv.Itoa(status)
 		}

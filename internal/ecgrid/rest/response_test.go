@@ -159,7 +159,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		var key string
 		resp := &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body))}
-		_, failed := parseResponse(resp, httpclient.MaxSmallBody, false, func(p *parser, _ *http.Response) (err error) {
+		_, failed := parseResponse(resp, httpclient.MaxSmallBody, false, func(p *parser) (err error) {
 			key, err = p.word()
 			return err
 		})
@@ -169,8 +169,55 @@ func FuzzAnswer(f *testing.F) {
 		var other map[string]any
 		err := json.Unmarshal([]byte(body), &other)
 		data, _ := other["data"].(string)
-		if err != nil || other["success"] != true || strings.Trim(data, httpclient.Space) != key {
+		if err != nil || other["success"] != true || strings.Trim(data, ecgrid.Space) != key {
 			t.Errorf("accepted %q, which encoding/json reads as %+v, %v", body, other, err)
+		}
+	})
+}
+
+// Nothing of a failed attempt gets into the result of the next one.
+func TestResultOfAFailedAttempt(t *testing.T) {
+	t.Parallel()
+	cutOff := func(body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "9999")
+			io.WriteString(w, body)
+		}
+	}
+	for name, test := range map[string]struct {
+		first string
+		call  func(*Client) (any, error)
+	}{
+		"key":     {`{"success":true,"data":"first-key",`, func(c *Client) (any, error) { return c.UserGetAPIKey(t.Context(), byToken, 5001) }},
+		"user":    {`{"success":true,"data":{"userId":7},`, func(c *Client) (any, error) { return c.WhoAmI(t.Context(), byToken) }},
+		"version": {`{"success":true,"data":{"version":"2"},`, func(c *Client) (any, error) { return c.Version(t.Context()) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var calls atomic.Int32
+			c := connect(t, func(w http.ResponseWriter, r *http.Request) {
+				if calls.Add(1) == 1 {
+					cutOff(test.first)(w, r)
+					return
+				}
+				respondWith(200, `{"success":true}`)(w, r)
+			})
+			_, err := test.call(c)
+			wantFailure(t, err, ecgrid.ErrEmptyResult)
+		})
+	}
+	t.Run("list", func(t *testing.T) {
+		t.Parallel()
+		var calls atomic.Int32
+		c := connect(t, func(w http.ResponseWriter, r *http.Request) {
+			if calls.Add(1) == 1 {
+				cutOff(`{"success":true,"data":[{"userId":7}],`)(w, r)
+				return
+			}
+			respondWith(200, `{"success":true}`)(w, r)
+		})
+		if users, err := c.UserList(t.Context(), byToken); err != nil || len(users) > 0 {
+			t.Errorf("%d users, %v", len(users), err)
 		}
 	})
 }

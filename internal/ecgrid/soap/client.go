@@ -65,14 +65,10 @@ func call[T any](ctx context.Context, c *Client, e *envelope, parse func(*parser
 // callForText makes a call whose result is a string that must not be blank.
 func callForText(ctx context.Context, c *Client, e *envelope, parse func(*parser) (string, error)) (string, error) {
 	text, _, err := call(ctx, c, e, parse)
-	if err == nil && strings.Trim(text, httpclient.Space) == "" {
-		return "", emptyResult(e.op)
+	if err == nil && strings.Trim(text, ecgrid.Space) == "" {
+		return "", e.op.Failed(ecgrid.ErrEmptyResult, "")
 	}
 	return text, err
-}
-
-func emptyResult(op *operation) error {
-	return &ecgrid.Error{Op: op.Name, Kind: ecgrid.ErrEmptyResult, Sent: true}
 }
 
 // parseResponse reads the body of a response to op. parseResult is called with the

@@ -96,7 +96,7 @@ func (c *faultCodes) addErrorCode(text string) {
 
 // addFaultCode adds a faultcode of SOAP, such as "soap:Server.Reason".
 func (c *faultCodes) addFaultCode(text string) {
-	text = strings.Trim(text, httpclient.Space)
+	text = strings.Trim(text, ecgrid.Space)
 	text = text[strings.LastIndexByte(text, ':')+1:]
 	text, _, _ = strings.Cut(text, ".")
 	if text == "Server" || text == "Receiver" { // of SOAP 1.1, of SOAP 1.2
@@ -185,7 +185,7 @@ func (p *parser) faultDetail(codes *faultCodes) error {
 				text = append(text, t...)
 			}
 		case xml.EndElement:
-			if code := strings.Trim(string(text), httpclient.Space); inCode && code != "" {
+			if code := strings.Trim(string(text), ecgrid.Space); inCode && code != "" {
 				codes.addErrorCode(code[:min(len(code), maxCodeText)])
 			}
 			inCode = false

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
-	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
 )
 
 // largeBody is a response: head, units times unit, tail.
@@ -143,7 +142,7 @@ func TestHundredThousandUsers(t *testing.T) {
 			t.Fatalf("got %+v, want %+v", u, want)
 		}
 	}
-	if grown > 2*httpclient.MaxListMemory {
+	if grown > 2*ecgrid.MaxListMemory {
 		t.Errorf("the heap grew by %d KiB", grown>>10)
 	}
 }

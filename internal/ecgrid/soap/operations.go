@@ -61,7 +61,7 @@ func (c *Client) WhoAmI(ctx context.Context, by ecgrid.Credential) (ecgrid.Sessi
 	e := newEnvelope(opWhoAmI, len(by.Value)).str("SessionID", by.Value)
 	session, found, err := call(ctx, c, e, (*parser).session)
 	if err == nil && !found {
-		err = emptyResult(opWhoAmI)
+		err = opWhoAmI.Failed(ecgrid.ErrEmptyResult, "")
 	}
 	return session, err
 }
@@ -94,9 +94,9 @@ func (c *Client) ChangePassword(ctx context.Context, by ecgrid.Credential, oldPa
 	case err != nil:
 		return err
 	case !found:
-		return emptyResult(opChangePassword)
+		return opChangePassword.Failed(ecgrid.ErrEmptyResult, "")
 	case !changed:
-		return &ecgrid.Error{Op: opChangePassword.Name, Kind: ecgrid.ErrFault, Reason: "answered false", Sent: true}
+		return opChangePassword.Failed(ecgrid.ErrFault, "answered false")
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func (c *Client) ChangePassword(ctx context.Context, by ecgrid.Credential, oldPa
 func (c *Client) UserList(ctx context.Context, by ecgrid.Credential) ([]ecgrid.User, error) {
 	e := newEnvelope(opUserList, len(by.Value)).
 		str("SessionID", by.Value).str("Name", "")
-	users, _, err := call(ctx, c, e, userList(httpclient.MaxListMemory))
+	users, _, err := call(ctx, c, e, userList(ecgrid.MaxListMemory))
 	return users, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"vault-plugin-ecgrid/internal/ecgrid"
 	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
 )
 
@@ -221,7 +222,7 @@ const (
 // nilElement reads the element, which is nil and so must be empty.
 func (p *parser) nilElement() error {
 	text, err := p.text()
-	if err == nil && strings.Trim(text, httpclient.Space) != "" {
+	if err == nil && strings.Trim(text, ecgrid.Space) != "" {
 		err = badAnswer(nilNotEmpty)
 	}
 	return err
@@ -254,7 +255,7 @@ func isName(n xml.Name, op, suffix string) bool {
 func isNil(start xml.StartElement) bool {
 	for _, at := range start.Attr {
 		if at.Name.Space == nsXSI && at.Name.Local == "nil" {
-			v := strings.Trim(at.Value, httpclient.Space)
+			v := strings.Trim(at.Value, ecgrid.Space)
 			return v == "true" || v == "1"
 		}
 	}
@@ -263,7 +264,7 @@ func isNil(start xml.StartElement) bool {
 
 func isSpace(text []byte) bool {
 	for _, b := range text {
-		if strings.IndexByte(httpclient.Space, b) < 0 {
+		if strings.IndexByte(ecgrid.Space, b) < 0 {
 			return false
 		}
 	}

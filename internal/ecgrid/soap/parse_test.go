@@ -238,7 +238,7 @@ func FuzzAnswer(f *testing.F) {
 			"Version":       into(new(string), (*parser).text),
 			"UserGetAPIKey": into(&key, (*parser).credential),
 			"WhoAmI":        into(new(ecgrid.Session), (*parser).session),
-			"UserList":      into(new([]ecgrid.User), userList(httpclient.MaxListMemory)),
+			"UserList":      into(new([]ecgrid.User), userList(ecgrid.MaxListMemory)),
 		} {
 			err := parseBody(op, body, parseResult)
 			if err == nil && strings.ContainsFunc(key, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
@@ -272,7 +272,7 @@ func BenchmarkParseUserList(b *testing.B) {
 	var users []ecgrid.User
 	for b.Loop() {
 		in := newBoundedReader(strings.NewReader(body), maxListBody)
-		if err := newParser(in).parse("UserList", true, into(&users, userList(httpclient.MaxListMemory))); err != nil || len(users) != n {
+		if err := newParser(in).parse("UserList", true, into(&users, userList(ecgrid.MaxListMemory))); err != nil || len(users) != n {
 			b.Fatal(len(users), err)
 		}
 		in.release()

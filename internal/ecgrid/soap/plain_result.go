@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"strings"
 
-	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
+	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // plainResult returns the text of the result of op, if body is a response as ASP.NET
@@ -48,7 +48,7 @@ func (s *scanner) skip(literal string) bool {
 	return true
 }
 
-func (s *scanner) skipSpace() { s.rest = bytes.TrimLeft(s.rest, httpclient.Space) }
+func (s *scanner) skipSpace() { s.rest = bytes.TrimLeft(s.rest, ecgrid.Space) }
 
 // skipNamespaces skips the namespaces of the envelope, in any order. It returns false
 // unless that of SOAP is there and none is there twice.

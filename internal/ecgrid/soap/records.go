@@ -22,7 +22,7 @@ var sessionFields = []field[ecgrid.Session]{
 	{"ECGridOSVersion", false, func(s *ecgrid.Session, t string) bool { s.ECGridOSVersion = t; return true }},
 	{"UserID", true, func(s *ecgrid.Session, t string) bool { return parseInt(t, &s.UserID) }},
 	{"LoginName", false, func(s *ecgrid.Session, t string) bool { s.LoginName = t; return true }},
-	{"AuthLevel", false, func(s *ecgrid.Session, t string) bool { s.AuthLevel = httpclient.EnumValue(t); return true }},
+	{"AuthLevel", false, func(s *ecgrid.Session, t string) bool { s.AuthLevel = ecgrid.EnumValue(t); return true }},
 	{"OpenSessions", true, func(s *ecgrid.Session, t string) bool { return parseInt(t, newOf(&s.OpenSessions)) }},
 	{"TimeOut", true, func(s *ecgrid.Session, t string) bool { return parseInt(t, newOf(&s.TimeOut)) }},
 	{"NetworkID", true, func(s *ecgrid.Session, t string) bool { return parseInt(t, &s.NetworkID) }},
@@ -35,8 +35,8 @@ var userFields = []field[ecgrid.User]{
 	{"LoginName", false, func(u *ecgrid.User, t string) bool { u.LoginName = t; return true }},
 	{"NetworkID", true, func(u *ecgrid.User, t string) bool { return parseInt(t, &u.NetworkID) }},
 	{"MailboxID", true, func(u *ecgrid.User, t string) bool { return parseInt(t, &u.MailboxID) }},
-	{"AuthLevel", false, func(u *ecgrid.User, t string) bool { u.AuthLevel = httpclient.EnumValue(t); return true }},
-	{"Status", false, func(u *ecgrid.User, t string) bool { u.Status = httpclient.EnumValue(t); return true }},
+	{"AuthLevel", false, func(u *ecgrid.User, t string) bool { u.AuthLevel = ecgrid.EnumValue(t); return true }},
+	{"Status", false, func(u *ecgrid.User, t string) bool { u.Status = ecgrid.EnumValue(t); return true }},
 	{"LockedOut", false, func(u *ecgrid.User, t string) bool { return parseBool(t, &u.LockedOut) }},
 }
 
@@ -82,7 +82,7 @@ func readRecord[T any](p *parser, fields []field[T]) (record T, err error) {
 // a list is never cut short.
 func userList(maxMemory int) func(*parser) ([]ecgrid.User, error) {
 	return func(p *parser) ([]ecgrid.User, error) {
-		users := httpclient.Users{Limit: maxMemory}
+		users := ecgrid.Users{Limit: maxMemory}
 		err := p.children(func(start xml.StartElement) error {
 			if start.Name != (xml.Name{Space: nsECGrid, Local: "UserIDInfo"}) {
 				return badAnswer(unexpectedElement)
@@ -94,8 +94,8 @@ func userList(maxMemory int) func(*parser) ([]ecgrid.User, error) {
 			if err != nil {
 				return err
 			}
-			if f := users.Add(u); f != nil {
-				return f
+			if !users.Add(u) {
+				return badAnswer(httpclient.TooLarge)
 			}
 			return nil
 		})
@@ -114,11 +114,7 @@ func (p *parser) credential() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	word, f := httpclient.OneWord(text)
-	if f != nil {
-		return "", f
-	}
-	return word, nil
+	return httpclient.OneWord(text)
 }
 
 // boolean reads the element, an xs:boolean.
@@ -132,14 +128,14 @@ func (p *parser) boolean() (v bool, err error) {
 
 // parseInt parses an xs:int or xs:short, with white space around it and perhaps a '+'.
 func parseInt[T int16 | int32](text string, to *T) bool {
-	n, err := strconv.ParseInt(strings.Trim(text, httpclient.Space), 10, 64)
+	n, err := strconv.ParseInt(strings.Trim(text, ecgrid.Space), 10, 64)
 	*to = T(n)
 	return err == nil && int64(*to) == n
 }
 
 // parseBool parses an xs:boolean.
 func parseBool(text string, to *bool) bool {
-	switch strings.Trim(text, httpclient.Space) {
+	switch strings.Trim(text, ecgrid.Space) {
 	case "true", "1":
 		*to = true
 	case "false", "0":

@@ -1,11 +1,9 @@
-package httpclient
+package ecgrid
 
 import (
 	"slices"
 	"strings"
 	"unicode"
-
-	"vault-plugin-ecgrid/internal/ecgrid"
 )
 
 // Space is the white space of XML and of JSON.
@@ -13,15 +11,15 @@ const Space = " \t\r\n"
 
 // OneWord returns a key or a SessionID without white space around it. It is opaque, but one
 // word: other invisible characters could break, or change, the header or file that it is put
-// into. U+FFFD takes the place of what is not UTF-8.
-func OneWord(text string) (string, *Failure) {
+// into. U+FFFD takes the place of what is not UTF-8. ok is false if it is not one word.
+func OneWord(text string) (word string, ok bool) {
 	text = strings.Trim(text, Space)
 	if strings.ContainsFunc(text, func(r rune) bool {
 		return unicode.IsSpace(r) || !unicode.IsGraphic(r) || r == unicode.ReplacementChar
 	}) {
-		return "", BadAnswer("credential with spaces or control characters")
+		return "", false
 	}
-	return text, nil
+	return text, true
 }
 
 // enums are the values of AuthLevel and Status (WSDL). A list repeats them for every
@@ -57,22 +55,22 @@ type Users struct {
 	Limit int
 
 	memory int
-	full   [][]ecgrid.User
-	chunk  []ecgrid.User
+	full   [][]User
+	chunk  []User
 }
 
-// Add adds a user, unless the list gets too large.
-func (l *Users) Add(u ecgrid.User) *Failure {
+// Add adds a user. It returns false if the list gets too large.
+func (l *Users) Add(u User) bool {
 	l.memory += userSize + len(u.LoginName) + len(u.AuthLevel) + len(u.Status)
 	if l.memory > l.Limit {
-		return BadAnswer(TooLarge)
+		return false
 	}
 	if len(l.chunk) == usersPerChunk {
-		l.full, l.chunk = append(l.full, l.chunk), make([]ecgrid.User, 0, usersPerChunk)
+		l.full, l.chunk = append(l.full, l.chunk), make([]User, 0, usersPerChunk)
 	}
 	l.chunk = append(l.chunk, u)
-	return nil
+	return true
 }
 
 // All returns the users in one slice.
-func (l *Users) All() []ecgrid.User { return slices.Concat(append(l.full, l.chunk)...) }
+func (l *Users) All() []User { return slices.Concat(append(l.full, l.chunk)...) }
