@@ -2,7 +2,6 @@ package ecgrid
 
 import (
 	"context"
-	"maps"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -39,14 +38,14 @@ var statusFields = fieldTable[noPatch, backend.Status]{
 		func(s backend.Status) any { return s.Session.NetworkID }),
 	returnedField[noPatch]("mailbox_id", framework.TypeInt, "MailboxID of the stored login. 0 if it belongs to no single mailbox.",
 		func(s backend.Status) any { return s.Session.MailboxID }),
-	returnedField[noPatch]("open_sessions", framework.TypeInt, "Number of sessions that this user has open at ECGrid, including those of other clients. ECGrid allows about 5. Absent over REST, which does not tell.",
-		func(s backend.Status) any { return orNil(s.Session.OpenSessions) }),
-	returnedField[noPatch]("session_timeout", framework.TypeInt, "TimeOut of the session as ECGrid reports it. Its unit is not documented. Absent over REST.",
-		func(s backend.Status) any { return orNil(s.Session.TimeOut) }),
+	returnedField[noPatch]("open_sessions", framework.TypeInt, "Number of sessions that this user has open at ECGrid, including those of other clients. ECGrid allows about 5. It is null over REST, which does not tell.",
+		func(s backend.Status) any { return orNull(s.Session.OpenSessions) }),
+	returnedField[noPatch]("session_timeout", framework.TypeInt, "TimeOut of the session as ECGrid reports it. Its unit is not documented. It is null over REST.",
+		func(s backend.Status) any { return orNull(s.Session.TimeOut) }),
 }
 
-// orNil returns the value, or nil if ECGrid does not tell it.
-func orNil(value *int16) any {
+// orNull returns the value, or a nil that is null in a response.
+func orNull(value *int16) any {
 	if value == nil {
 		return nil
 	}
@@ -75,8 +74,5 @@ func (m *mount) readStatus(ctx context.Context, req *logical.Request, _ *framewo
 	if err != nil {
 		return nil, err
 	}
-	data := statusFields.data(status)
-	// A typed client would not expect a null in the place of a number.
-	maps.DeleteFunc(data, func(_ string, value any) bool { return value == nil })
-	return &logical.Response{Data: data}, nil
+	return &logical.Response{Data: statusFields.data(status)}, nil
 }

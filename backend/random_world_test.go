@@ -63,7 +63,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w.storage = observedStorage{storage, w}
 	w.f.maxSessions = 1000 // killed processes leave theirs open
 	if seed%2 == 0 {       // sessions have an end, which may not be the one that they state
-		w.f.lifetime, w.f.lives = time.Duration(w.plan.IntN(600e9)), time.Duration(w.plan.IntN(1200e9))
+		w.f.lifetime, w.f.lives = time.Duration(w.plan.IntN(600e9)), time.Minute+time.Duration(w.plan.IntN(1200e9))
 	}
 	w.f.onReplace = w.onReplace
 	for name, patch := range map[string]RolePatch{

@@ -63,7 +63,8 @@ func (r *rootRotator) rotate(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	current, err := r.aliveConnection(ctx)
+	current, release, err := r.aliveConnection(ctx)
+	defer release()
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -104,14 +105,21 @@ func (r *rootRotator) mustResolve(ctx context.Context) (time.Time, error) {
 	return at, err
 }
 
-// aliveConnection returns the connection in use with a session that works. A dead
-// session is replaced now, and not during the change.
-func (r *rootRotator) aliveConnection(ctx context.Context) (alive *connection, err error) {
+// aliveConnection returns the connection in use with a session that works, until release is
+// called. A session that is dead or nears its end is replaced now, and not during the change.
+func (r *rootRotator) aliveConnection(ctx context.Context) (alive *connection, release func(), err error) {
+	release = func() {}
 	err = r.withConnection(ctx, func(current *connection) error {
+		release() // of a connection that was closed meanwhile
+		ctx, cancel := context.WithTimeout(ctx, current.config.requestDeadline())
+		defer cancel()
 		alive = current
-		return current.use(ctx, current.session.WhoAmI)
+		if release, err = current.session.HoldRenewals(ctx); err != nil {
+			return err
+		}
+		return current.session.Use(ctx, current.session.WhoAmI)
 	})
-	return alive, err
+	return alive, release, err
 }
 
 // storePending stores a password that ECGrid is about to get, and makes it known to the

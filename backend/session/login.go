@@ -21,6 +21,9 @@ type loginInFlight struct {
 	err       error
 }
 
+// errSlowLogin is for a request that cannot wait for a Login any longer.
+var errSlowLogin = &ecgrid.Error{Op: "Login", Kind: ecgrid.ErrTimeout, Sent: true}
+
 // acquire returns the open session, or waits for a Login. The Login goes on if the
 // request ends first; otherwise it could leave a session open.
 func (s *Session) acquire(ctx context.Context) (*openSession, error) {
@@ -40,7 +43,7 @@ func (s *Session) acquire(ctx context.Context) (*openSession, error) {
 		s.abandon(login)
 		// A request that joined late has time left for another Login.
 		if time.Since(joined) >= s.maxLoginWait() {
-			return nil, &ecgrid.Error{Op: "Login", Kind: ecgrid.ErrTimeout, Sent: true}
+			return nil, errSlowLogin
 		}
 	}
 }
@@ -230,8 +233,9 @@ func (s *Session) ping(ctx context.Context) error {
 }
 
 // Reopen replaces the session and returns the password of the new Login, which is the
-// one that ECGrid has now. It ignores a Login that was sent before.
+// one that ECGrid has now. It ignores a Login that was sent before, and its failure.
 func (s *Session) Reopen(ctx context.Context) (password string, err error) {
+	s.awaitLoginAsRequest(ctx)
 	for started := s.Clock.Now(); ; {
 		s.End(ctx)
 		open, err := s.ensureOpen(ctx)
@@ -242,6 +246,26 @@ func (s *Session) Reopen(ctx context.Context) (password string, err error) {
 			return open.password, nil
 		}
 	}
+}
+
+// awaitLogin waits for the Login in flight. It returns false if that is still in flight when
+// ctx ends.
+func (s *Session) awaitLogin(ctx context.Context) bool {
+	s.mu.Lock()
+	login := s.login
+	s.mu.Unlock()
+	if login == nil {
+		return true
+	}
+	wait(ctx, login.done)
+	return ctx.Err() == nil
+}
+
+// awaitLoginAsRequest is awaitLogin for as long as a request would wait.
+func (s *Session) awaitLoginAsRequest(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, s.maxLoginWait())
+	defer cancel()
+	return s.awaitLogin(ctx)
 }
 
 func (s *Session) ensureOpen(ctx context.Context) (*openSession, error) {

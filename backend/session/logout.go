@@ -80,12 +80,13 @@ func (s *Session) Close(ctx context.Context) {
 	s.mu.Lock()
 	s.closed = true
 	s.stopIdle()
-	login := s.login
+	inUse := s.current != nil
 	s.mu.Unlock()
 	done := s.Ledger.logoutStarted(s.Login) // the next Session waits from now on
-	if login != nil {
-		wait(ctx, login.done)
+	if inUse {                              // then the Login is a renewal, which may hang
+		s.startLogout(ctx, false)
 	}
+	s.awaitLogin(ctx)
 	s.startLogout(ctx, false)
 	done()
 	s.Ledger.awaitLogouts(ctx, s.Login)
@@ -146,7 +147,8 @@ func (s *Session) logout(o *openSession) {
 		s.Logger.Warn("could not log out a session; the Logout is repeated before the next Login", "username", s.LoginName, "error", err)
 	}
 	s.mu.Lock()
-	wasAlive := o.worked || err == nil && !o.dead
+	expired := o.renewAfter() > 0 && s.Clock.Now().Sub(o.loginSent) >= o.renewAfter() // unused
+	wasAlive := o.worked || (err == nil || expired) && !o.dead
 	s.mu.Unlock()
 	s.Ledger.sessionEnded(o.entry, answered, wasAlive)
 }

@@ -1,6 +1,9 @@
 package session
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 const (
 	// A session is renewed renewalMargin before its lifetime ends. One of less than four
@@ -31,16 +34,37 @@ func (s *Session) isUsable(o *openSession) bool {
 	}
 	age := s.Clock.Now().Sub(o.loginSent)
 	if age >= o.lifetime {
-		s.logoutCurrent()
+		s.current = nil
+		s.stopIdle()
+		s.retire(o)
 		return false
 	}
 	// A renewal that fails is not repeated: the session still works, and refused Logins
 	// count.
-	if age >= due && !o.renewal {
+	if age >= due && !o.renewal && s.held == 0 {
 		o.renewal = true
 		s.startLogin(o)
 	}
 	return true
+}
+
+// HoldRenewals keeps the session that is in use until release is called or its lifetime
+// ends. A renewal that is due or in flight is waited for, and it is an error if that takes too
+// long. A change of the password needs that: it could make ECGrid refuse the Login of a
+// renewal.
+func (s *Session) HoldRenewals(ctx context.Context) (release func(), err error) {
+	s.mu.Lock()
+	s.isUsable(s.current)
+	s.held++
+	s.mu.Unlock()
+	if !s.awaitLoginAsRequest(ctx) {
+		err = errSlowLogin
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.held--
+	}, err
 }
 
 // retire takes a renewed session out of use. It is logged out after the calls that use it:

@@ -183,3 +183,77 @@ func TestCallsThatOutliveRenewals(t *testing.T) {
 		wantNothingLeft(t, p)
 	})
 }
+
+// The end of a Session does not wait for a renewal that hangs.
+func TestCloseDuringHangingRenewal(t *testing.T) {
+	for _, keep := range []time.Duration{2 * time.Hour, 0} {
+		runCase(t, keep.String(), func(t *testing.T, p *process, f *fakeECGrid) {
+			f.lives(time.Hour, 2*time.Hour)
+			s := p.session(idle(keep))
+			var held sync.WaitGroup
+			held.Go(func() { // keeps the session open without an idle time
+				noErr(t, s.Use(context.Background(), func(context.Context, ecgrid.Credential) error {
+					time.Sleep(time.Hour)
+					return nil
+				}))
+			})
+			time.Sleep(59*time.Minute + 30*time.Second)
+			f.slow(50*time.Second, "Login")
+			noErr(t, read(s)) // starts the renewal
+			closeSession(s)
+			if f.sessions() != 0 {
+				t.Error("the session in use is still open")
+			}
+			held.Wait()
+			time.Sleep(time.Minute)
+			wantNothingLeft(t, p)
+		})
+	}
+}
+
+// A call in progress keeps its session beyond the stated end of it, since the session may
+// still be alive.
+func TestLifetimeEndsDuringACall(t *testing.T) {
+	runVirtual(t, func(t *testing.T, p *process, f *fakeECGrid) {
+		f.lives(time.Hour, 2*time.Hour)
+		s := p.session(idle(2 * time.Hour))
+		noErr(t, read(s))
+		time.Sleep(59*time.Minute + 55*time.Second)
+		f.slow(20*time.Second, "Login")
+		result := make(chan error, 1)
+		go func() {
+			_, err := s.UseOnce(context.Background(), func(ctx context.Context, by ecgrid.Credential) error {
+				time.Sleep(10 * time.Second)
+				return getKey(s)(ctx, by)
+			})
+			result <- err
+		}()
+		time.Sleep(6 * time.Second)
+		_ = read(s)
+		noErr(t, <-result)
+		time.Sleep(time.Minute)
+		closeSession(s)
+		wantNothingLeft(t, p)
+	})
+}
+
+// A renewed session that is not used before its end is no Login that failed.
+func TestUnusedRenewedSession(t *testing.T) {
+	runVirtual(t, func(t *testing.T, p *process, f *fakeECGrid) {
+		f.lives(40*time.Second, 40*time.Second)
+		s := p.session(idle(time.Minute))
+		noErr(t, read(s))
+		time.Sleep(32 * time.Second)
+		noErr(t, read(s)) // starts the renewal
+		time.Sleep(3 * time.Minute)
+		if n := len(p.ledger.failedAttempts()); n > 0 {
+			t.Errorf("%d failed Logins", n)
+		}
+		noErr(t, read(s))
+		if f.count("Version") > 0 {
+			t.Error("the next Login asked first whether ECGrid answers")
+		}
+		closeSession(s)
+		wantNothingLeft(t, p)
+	})
+}

@@ -111,6 +111,7 @@ type Session struct {
 	password   string         // what ECGrid last accepted; "" if unknown
 	current    *openSession   // nil if no session is open
 	retiring   *openSession   // was renewed and is still used by calls; or nil
+	held       int            // no renewal is started while it is above 0
 	login      *loginInFlight // nil if requests wait for none
 	requests   int            // in progress
 	drained    chan struct{}  // closed when requests falls to 0; nil if nobody waits for it

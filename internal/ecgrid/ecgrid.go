@@ -60,6 +60,9 @@ type Credential struct {
 // Format keeps the credential out of logs and errors.
 func (Credential) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "[credential]") }
 
+// MarshalText does the same for JSON.
+func (Credential) MarshalText() ([]byte, error) { return []byte("[credential]"), nil }
+
 // LoginResult is a new session.
 type LoginResult struct {
 	SessionID string
@@ -67,6 +70,9 @@ type LoginResult struct {
 	// that it did not say.
 	Lifetime time.Duration
 }
+
+// Format keeps the SessionID out of logs and errors.
+func (LoginResult) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "[session]") }
 
 // Client is what the engine needs of ECGrid, over any transport. The operations have the
 // names of the WSDL. Every failure wraps exactly one sentinel of this package. A Client is

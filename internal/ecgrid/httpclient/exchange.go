@@ -18,6 +18,9 @@ type Operation struct {
 	Method  string // of HTTP
 	MaxBody int64  // of the response, in bytes
 	Retry   RetryPolicy
+	// Unnamed: the response does not name its operation. So one without a key that comes
+	// over a pooled connection may be a late copy of another response.
+	Unnamed bool
 	// Long calls have Endpoint.LoginTimeout instead of Endpoint.RequestTimeout.
 	Long bool
 }
@@ -48,6 +51,8 @@ type exchange struct {
 	conn    *watchedConn  // nil if it cannot be watched, as behind an HTTPS proxy
 	resp    *http.Response
 	failure *Failure
+	// wasReused tells that the connection was used before.
+	wasReused atomic.Bool
 }
 
 // start begins an exchange, which ends with ctx at the latest.
@@ -72,6 +77,7 @@ func (c *httpCall) roundTrip(ctx context.Context, transport *http.Transport, x *
 				x.conn, unusable = nil, true // another call still uses it
 				return
 			}
+			x.wasReused.Store(got.Reused)
 			if !got.Reused {
 				return
 			}
@@ -128,6 +134,9 @@ func (c *httpCall) read(ctx context.Context, x *exchange) *Failure {
 	f, key := readResponse(ctx, c.req, x.resp), c.req.Key
 	if f == nil && key != nil && x.conn != nil && x.conn.repeatsKey(*key, c.req.UserID) {
 		f = &Failure{Kind: ecgrid.ErrBadAnswer, Reason: "another user's key", Transient: true}
+	}
+	if f == nil && key != nil && *key == "" && c.req.Unnamed && x.wasReused.Load() {
+		f = &Failure{Kind: ecgrid.ErrBadAnswer, Reason: "no key", Transient: true}
 	}
 	// A second copy of a response without a key would go unnoticed.
 	x.conn.release(f == nil && (key == nil || *key != ""))

@@ -96,8 +96,8 @@ func TestSentIfClosedWhenUsed(t *testing.T) {
 		network.hangUp.Store(4)
 		network.refuse = refuseAll
 		_, err := op.call(t.Context(), c, session)
-		if e := wantFailure(t, err, ecgrid.ErrUnreachable); e.Sent != op.read {
-			t.Errorf("got %+v, want Sent: %v", e, op.read)
+		if e := wantFailure(t, err, ecgrid.ErrUnreachable); e.Sent != op.pooled() {
+			t.Errorf("got %+v, want Sent: %v", e, op.pooled())
 		}
 	})
 }

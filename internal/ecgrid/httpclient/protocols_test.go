@@ -38,7 +38,7 @@ var protocols = []*protocol{&soapProtocol, &restProtocol}
 type operation struct {
 	name string
 	call func(ctx context.Context, c *client, by ecgrid.Credential) (any, error)
-	read bool // may be retried; all others use a new connection
+	read bool // may be retried
 	right
 }
 
@@ -47,6 +47,7 @@ type right struct {
 	request  string // what requestOf returns
 	response string
 	want     any
+	alone    bool // uses a new connection although it may be retried
 }
 
 var operations = []operation{
@@ -86,16 +87,19 @@ func inProtocol(rights map[string]right) []operation {
 	return all
 }
 
-// reads returns the operations that may be retried.
-func (p *protocol) reads() []operation {
-	var reads []operation
+// pooled returns the operations that use pooled connections.
+func (p *protocol) pooled() []operation {
+	var pooled []operation
 	for _, op := range p.operations {
-		if op.read {
-			reads = append(reads, op)
+		if op.pooled() {
+			pooled = append(pooled, op)
 		}
 	}
-	return reads
+	return pooled
 }
+
+// pooled reports whether the operation uses pooled connections.
+func (op operation) pooled() bool { return op.read && !op.alone }
 
 // operationOf returns nil if r is not a request of an operation.
 func (p *protocol) operationOf(r *http.Request) *operation {

@@ -24,14 +24,14 @@ var restProtocol = protocol{
 	requestOf: func(r *http.Request) string { return r.Method + " " + strings.TrimPrefix(r.URL.Path, "/v2") },
 	userOf:    func(r *http.Request, _ []byte) string { return path.Base(r.URL.Path) },
 	operations: inProtocol(map[string]right{
-		"Login":          {"POST /auth/login", restSuccess(`{"token":"t-1","userId":5001}`), ecgrid.LoginResult{SessionID: "t-1"}},
-		"Logout":         {"POST /auth/logout", restSuccess("true"), nil},
-		"WhoAmI":         {"GET /users/me", restSuccess(restUser), restSessionRead},
-		"UserGetAPIKey":  {"GET /users/key/5001", restSuccess(`"k-1"`), "k-1"},
-		"GenerateAPIKey": {"POST /users/key-generate/5001", restSuccess(`"k-2"`), "k-2"},
-		"ChangePassword": {"PUT /auth/password", restSuccess("true"), nil},
-		"UserList":       {"POST /users/list", restSuccess("[]"), []ecgrid.User(nil)}, // a user would be followed by a second page
-		"Version":        {"GET /auth/version", restSuccess(`{"version":"2.6"}`), "2.6"},
+		"Login":          {"POST /auth/login", restSuccess(`{"token":"t-1","userId":5001}`), ecgrid.LoginResult{SessionID: "t-1"}, false},
+		"Logout":         {"POST /auth/logout", restSuccess("true"), nil, true},
+		"WhoAmI":         {"GET /users/me", restSuccess(restUser), restSessionRead, false},
+		"UserGetAPIKey":  {"GET /users/key/5001", restSuccess(`"k-1"`), "k-1", false},
+		"GenerateAPIKey": {"POST /users/key-generate/5001", restSuccess(`"k-2"`), "k-2", false},
+		"ChangePassword": {"PUT /auth/password", restSuccess("true"), nil, false},
+		"UserList":       {"POST /users/list", restSuccess("[]"), []ecgrid.User(nil), false}, // a user would be followed by a second page
+		"Version":        {"GET /auth/version", restSuccess(`{"version":"2.6"}`), "2.6", false},
 	}),
 	key: func(key string) string { return restSuccess(`"` + key + `"`) },
 	users: func(n int) string {

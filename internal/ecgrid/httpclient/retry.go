@@ -15,7 +15,7 @@ import (
 type RetryPolicy struct {
 	attempts int // in total
 	// newConnection is for calls that must not be retried once they are sent: they do not
-	// start on a pooled connection, which may be dead.
+	// start on a pooled connection, which may be dead. Nor is their connection pooled.
 	newConnection bool
 	allows        func(f *Failure, sent bool) bool
 }
@@ -23,6 +23,9 @@ type RetryPolicy struct {
 var (
 	// RetryRead is for calls that change nothing, or nothing more if they are repeated.
 	RetryRead = RetryPolicy{3, false, func(f *Failure, _ bool) bool { return f.Transient }}
+	// RetryReadAlone is RetryRead for calls whose response could be taken for that of another
+	// call, if a second copy of it comes late: they leave no connection to it.
+	RetryReadAlone = RetryPolicy{3, true, RetryRead.allows}
 	// RetryUnsent is for calls that ECGrid counts or carries out: only if nothing was sent.
 	RetryUnsent = RetryPolicy{2, true, func(f *Failure, sent bool) bool { return f.Transient && !sent }}
 )

@@ -196,7 +196,7 @@ func TestSentCoversAllAttempts(t *testing.T) {
 func TestSecondAttemptUsesNewConnection(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, p *protocol) {
-		for _, op := range p.reads() {
+		for _, op := range p.pooled() {
 			t.Run(op.name, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {

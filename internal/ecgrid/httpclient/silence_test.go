@@ -55,7 +55,7 @@ func serveSlowly(t *testing.T, p *protocol, n int) (*client, *network, *slowServ
 func TestSilentConnectionsInARow(t *testing.T) {
 	t.Parallel()
 	eachProtocol(t, func(t *testing.T, p *protocol) {
-		for _, op := range p.reads() {
+		for _, op := range p.pooled() {
 			t.Run(op.name, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
@@ -131,7 +131,7 @@ func callSlowly(t *testing.T, p *protocol, op operation, slow time.Duration) {
 		t.Errorf("took %v, want %v", took, slow)
 	}
 	most := int32(1)
-	if op.read && slow > httpclient.MaxSilence {
+	if op.pooled() && slow > httpclient.MaxSilence {
 		most = 2
 	}
 	if calls := s.requests.Load() - before; calls != most {

@@ -63,7 +63,7 @@ var (
 )
 
 func soapRight(op, result string, want any) right {
-	return right{`"https://os.ecgrid.io/` + op + `"`, soapResponse(op, result), want}
+	return right{request: `"https://os.ecgrid.io/` + op + `"`, response: soapResponse(op, result), want: want}
 }
 
 func soapResponse(op, result string) string {

@@ -69,7 +69,7 @@ func TestConnectionIsReused(t *testing.T) {
 		c := connect(t, p, ecgrid.Endpoint{URL: s.URL})
 		defer c.Close()
 		for range 3 {
-			for _, op := range p.reads() {
+			for _, op := range p.pooled() {
 				op.wantSuccess(t, c, session)
 			}
 		}
@@ -78,11 +78,11 @@ func TestConnectionIsReused(t *testing.T) {
 		}
 		for _, op := range p.operations {
 			before := conns.Load()
-			if op.call(t.Context(), c, session); op.read == (conns.Load() == before+1) {
+			if op.call(t.Context(), c, session); op.pooled() == (conns.Load() == before+1) {
 				t.Errorf("%s: %d new connections", op.name, conns.Load()-before)
 			}
 		}
-		for _, op := range p.reads() {
+		for _, op := range p.pooled() {
 			faulty.Store(true)
 			_, err := op.call(t.Context(), c, session)
 			wantFailure(t, err, p.fault.kind)

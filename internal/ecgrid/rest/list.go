@@ -28,9 +28,8 @@ type pageRequest struct {
 // UserList returns the users whom the credential can see. No user is not an error. A list
 // above the limits is ErrBadAnswer.
 //
-// ECGrid gives no total, and may give fewer users a page than asked. So the list ends with a
-// page that is shorter than the first, is empty, has no new user, or is refused because
-// there is none with that number.
+// ECGrid gives no total, and any page may have fewer users than asked. So the list ends with
+// a page that is empty, has no new user, or is refused because there is none with that number.
 func (c *Client) UserList(ctx context.Context, by ecgrid.Credential) ([]ecgrid.User, error) {
 	return c.list(ctx, by, maxPages)
 }
@@ -41,14 +40,19 @@ func (c *Client) list(ctx context.Context, by ecgrid.Credential, maxPages int) (
 		return nil, err
 	}
 	users, seen := ecgrid.Users{Limit: ecgrid.MaxListMemory}, map[int32]struct{}{}
-	first := len(page)
-	for pageNo := 2; pageNo <= maxPages; pageNo++ {
+	repeated := false
+	for pageNo := 1; pageNo <= maxPages; {
 		added, ok := addNew(&users, seen, page)
-		if !ok {
+		switch {
+		case !ok:
 			return nil, opUserList.Failed(ecgrid.ErrBadAnswer, httpclient.TooLarge)
-		}
-		if added == 0 || len(page) < first {
+		case len(page) == 0 || added == 0 && repeated:
 			return users.All(), nil
+		}
+		// A page without a new user is asked for again: it may be a late copy of the page
+		// before, since the response does not name its page.
+		if repeated = added == 0; !repeated {
+			pageNo++
 		}
 		if page, err = c.page(ctx, by, pageRequest{pageNo, size}); isPastEnd(err) {
 			return users.All(), nil

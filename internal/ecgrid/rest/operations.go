@@ -22,10 +22,10 @@ type operation struct {
 var (
 	opVersion        = newOperation("Version", http.MethodGet, "auth/version", httpclient.RetryRead)
 	opLogin          = newOperation("Login", http.MethodPost, "auth/login", httpclient.RetryUnsent)
-	opLogout         = newOperation("Logout", http.MethodPost, "auth/logout", httpclient.RetryRead)
+	opLogout         = newOperation("Logout", http.MethodPost, "auth/logout", httpclient.RetryReadAlone)
 	opChangePassword = newOperation("ChangePassword", http.MethodPut, "auth/password", httpclient.RetryUnsent)
 	opWhoAmI         = newOperation("WhoAmI", http.MethodGet, "users/me", httpclient.RetryRead)
-	opUserInfo       = newOperation("UserInfo", http.MethodGet, "users", httpclient.RetryRead)
+	opUserInfo       = newOperation("UserInfo", http.MethodGet, "users", httpclient.RetryReadAlone)
 	opUserGetAPIKey  = newOperation("UserGetAPIKey", http.MethodGet, "users/key", httpclient.RetryRead)
 	opGenerateAPIKey = newOperation("GenerateAPIKey", http.MethodPost, "users/key-generate", httpclient.RetryUnsent)
 	opUserList       = newOperation("UserList", http.MethodPost, "users/list", httpclient.RetryRead)
@@ -33,7 +33,7 @@ var (
 
 func newOperation(name, method, path string, retry httpclient.RetryPolicy) *operation {
 	op := &operation{
-		httpclient.Operation{Name: name, Method: method, MaxBody: httpclient.MaxSmallBody, Retry: retry}, path,
+		httpclient.Operation{Name: name, Method: method, MaxBody: httpclient.MaxSmallBody, Retry: retry, Unnamed: true}, path,
 	}
 	switch path {
 	case "auth/login":

@@ -1,10 +1,12 @@
 package rest
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -218,6 +220,82 @@ func TestResultOfAFailedAttempt(t *testing.T) {
 		})
 		if users, err := c.UserList(t.Context(), byToken); err != nil || len(users) > 0 {
 			t.Errorf("%d users, %v", len(users), err)
+		}
+	})
+}
+
+// A late copy of another response is not taken for that of a UserGetAPIKey or a WhoAmI, since
+// REST does not name the operation in a response.
+func TestLateCopies(t *testing.T) {
+	t.Parallel()
+	for name, data := range map[string]string{"null": "null", "empty": `""`, "a word": `"done"`} {
+		t.Run("of a Logout/"+name, func(t *testing.T) {
+			t.Parallel()
+			var conns sync.Map
+			c := connect(t, func(w http.ResponseWriter, r *http.Request) {
+				if _, used := conns.LoadOrStore(r.RemoteAddr, true); used || strings.HasSuffix(r.URL.Path, "/logout") {
+					respondWith(200, success(data))(w, r)
+					return
+				}
+				respondWith(200, success(`"key"`))(w, r)
+			})
+			if err := c.Logout(t.Context(), byToken); err != nil {
+				t.Fatal(err)
+			}
+			if key, err := c.UserGetAPIKey(t.Context(), byToken, 5001); key != "key" {
+				t.Errorf("got %q, %v", key, err)
+			}
+		})
+	}
+	t.Run("without a key", func(t *testing.T) {
+		t.Parallel()
+		var conns sync.Map
+		c := connect(t, func(w http.ResponseWriter, r *http.Request) {
+			switch _, used := conns.LoadOrStore(r.RemoteAddr, true); {
+			case strings.HasSuffix(r.URL.Path, "/me"):
+				respondWith(200, success(`{"userId":1}`))(w, r)
+			case used:
+				respondWith(200, success(`null`))(w, r)
+			default:
+				respondWith(200, success(`"key"`))(w, r)
+			}
+		})
+		if _, err := c.WhoAmI(t.Context(), byToken); err != nil {
+			t.Fatal(err)
+		}
+		if key, err := c.UserGetAPIKey(t.Context(), byToken, 5001); key != "key" {
+			t.Errorf("got %q, %v", key, err)
+		}
+	})
+	t.Run("of a UserInfo", func(t *testing.T) {
+		t.Parallel()
+		var conns sync.Map
+		c := connect(t, func(w http.ResponseWriter, r *http.Request) {
+			if _, used := conns.LoadOrStore(r.RemoteAddr, true); used || strings.HasSuffix(r.URL.Path, "/users/5002") {
+				respondWith(200, success(`{"userId":5002}`))(w, r)
+				return
+			}
+			if strings.HasSuffix(r.URL.Path, "/me") {
+				respondWith(200, success(`{"userId":1}`))(w, r)
+				return
+			}
+			respondWith(404, refusal("ObjectNotFound"))(w, r)
+		})
+		_, err := c.UserGetAPIKey(t.Context(), byToken, 5002)
+		wantFailure(t, err, ecgrid.ErrEmptyResult)
+		if me, err := c.WhoAmI(t.Context(), byToken); me.UserID != 1 {
+			t.Errorf("got user %d, %v", me.UserID, err)
+		}
+	})
+	t.Run("of a page", func(t *testing.T) {
+		t.Parallel()
+		var pages atomic.Int32
+		c := connect(t, func(w http.ResponseWriter, r *http.Request) {
+			body := map[int32]string{1: `[{"userId":1}]`, 2: `[{"userId":1}]`, 3: `[{"userId":2}]`}[pages.Add(1)]
+			respondWith(200, success(cmp.Or(body, "[]")))(w, r)
+		})
+		if users, err := c.UserList(t.Context(), byToken); len(users) != 2 {
+			t.Errorf("got %d users, %v", len(users), err)
 		}
 	})
 }
