@@ -2,10 +2,12 @@ package chaos
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"vault-plugin-ecgrid/acceptance/chaos/fakegrid"
+	"vault-plugin-ecgrid/acceptance/vaulttest"
 )
 
 // fakeHistory is a made-up history.
@@ -106,5 +108,39 @@ func TestRules(t *testing.T) {
 	b.addLease(countedLease("old", start))
 	if b.liveCountedKeys() != 1 {
 		t.Error("a counted key that still works is not reported")
+	}
+}
+
+// TestStatedWait has the messages of the engine that extend the recovery.
+func TestStatedWait(t *testing.T) {
+	t.Parallel()
+	const paused = "user 7101: logins are paused for %s more (recent logins: 2 refused, 1 without an answer)"
+	for name, c := range map[string]struct {
+		message  string
+		short    bool
+		extended time.Duration
+	}{
+		"paused":             {fmt.Sprintf(paused, "7m56s"), false, 7*time.Minute + 56*time.Second},
+		"rotate-root waits":  {"logins were refused or not answered a short while ago; wait for 9s more", false, 9 * time.Second},
+		"a short run":        {fmt.Sprintf(paused, "7m56s"), true, 0},
+		"longer than a rule": {fmt.Sprintf(paused, "16m1s"), false, 0},
+		"another failure":    {"user 7101: ECGrid was too slow", false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			now := time.Now()
+			l := &load{maxRootRefused: 2, deadline: now, latest: now.Add(time.Hour)}
+			if c.short {
+				l.maxRootRefused = 1
+			}
+			may := l.mayWait(vaulttest.Response{Errors: []string{"1 error occurred", c.message}})
+			if got := l.deadline.Sub(now); may != (c.extended > 0) || may && (got < c.extended || got > c.extended+afterWait+time.Minute) || !may && got != 0 {
+				t.Errorf("%t, extended by %s", may, got)
+			}
+		})
+	}
+	l := &load{maxRootRefused: 2, latest: time.Now().Add(time.Minute)}
+	if l.mayWait(vaulttest.Response{Errors: []string{fmt.Sprintf(paused, "2m0s")}}) {
+		t.Error("the recovery goes on for ever")
 	}
 }

@@ -38,7 +38,7 @@ func forms(s string) map[string]bool {
 	_ = xml.EscapeText(&inXML, []byte(s))
 	return map[string]bool{
 		s: true, inXML.String(): true,
-		inJSON: true, strings.ReplaceAll(inJSON, "/", `\/`): true, strings.ReplaceAll(s, "/", `\/`): true,
+		inJSON: true, strings.ReplaceAll(inJSON, "/", `\/`): true, strings.ReplaceAll(s, `"`, `\"`): true,
 		unicodeEscapes(s, `\u%04x`): true, unicodeEscapes(s, `\u%04X`): true,
 		url.QueryEscape(s): true, url.PathEscape(s): true, base64.StdEncoding.EncodeToString([]byte(s)): true,
 	}
@@ -77,6 +77,14 @@ func TestFinder(t *testing.T) {
 	for form := range forms(secret) {
 		if n, before := f.count([]byte("a line\nerror: " + form + " and more")); n != 1 || before != "error: " {
 			t.Errorf("%d found, the first after %q", n, before)
+		}
+	}
+	for _, inJSON := range []string{
+		`k/0123456789+&<=\"x`, `k\/0123456789+\u0026\u003c=\"x`,
+		`\u006b\u002f\u0030\u0031\u0032\u0033\u0034\u0035\u0036\u0037\u0038\u0039\u002b\u0026\u003c\u003d\u0022\u0078`,
+	} {
+		if n, _ := f.count([]byte(inJSON)); n != 1 {
+			t.Errorf("%d found in JSON", n)
 		}
 	}
 	if n, _ := f.count([]byte("k/0123456789+ is only the beginning")); n != 0 {

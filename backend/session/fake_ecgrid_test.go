@@ -42,6 +42,7 @@ type fakeECGrid struct {
 	open     map[string]bool // by SessionID
 	closing  map[string]bool // by SessionID: its Logout is under way
 	lifetime time.Duration   // that a Login states
+	cap      int             // of open sessions; 0: none
 
 	// How calls go. Maps are by operation.
 	decideDelay   func(op string) time.Duration // until a call is carried out
@@ -184,7 +185,7 @@ func (f *fakeECGrid) decide(op string, carryOut func() error) error {
 
 // login carries out a Login. The caller holds mu.
 func (f *fakeECGrid) login(password string, fromWrite bool) (id string, err error) {
-	l := decidedLogin{at: time.Now(), password: password, fromWrite: fromWrite, refused: password != f.password}
+	l := decidedLogin{at: time.Now(), password: password, fromWrite: fromWrite, refused: password != f.password || f.cap > 0 && len(f.open) >= f.cap}
 	f.logins = append(f.logins, l)
 	if f.onLogin != nil {
 		f.onLogin(l)

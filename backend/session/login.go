@@ -89,6 +89,9 @@ func (s *Session) abandon(login *loginInFlight) {
 
 func (s *Session) runLogin(login *loginInFlight) {
 	open, err := s.tryCandidates(login.fromWrite)
+	if login.replaces != nil && errors.Is(err, ErrRefused) {
+		s.Ledger.renewalRefused(s.Login)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {

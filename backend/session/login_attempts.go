@@ -74,6 +74,8 @@ type Ledger struct {
 	entries   []*entry
 	leftovers map[string]*leftover     // by note ID
 	logouts   map[chan struct{}]string // started Logouts, with their login
+
+	refusedRenewals map[string]time.Time // by login: when the last renewal was refused
 }
 
 // entry is an Attempt of this or an earlier process. Its Note is stored while the
@@ -97,6 +99,8 @@ func NewLedger(store Store, connect ecgrid.Connector, classify func(error) Verdi
 		loading:  semaphore.NewWeighted(1),
 		writing:  semaphore.NewWeighted(1),
 		logouts:  map[chan struct{}]string{},
+
+		refusedRenewals: map[string]time.Time{},
 	}
 }
 

@@ -41,11 +41,27 @@ func (s *Session) isUsable(o *openSession) bool {
 	}
 	// A renewal that fails is not repeated: the session still works, and refused Logins
 	// count.
-	if age >= due && !o.renewal && s.held == 0 {
+	if age >= due && !o.renewal && s.held == 0 && !s.Ledger.isRenewalRefused(s.Login) {
 		o.renewal = true
 		s.startLogin(o)
 	}
 	return true
+}
+
+// renewalRefused records that ECGrid refused a renewal. It may allow one session only.
+func (l *Ledger) renewalRefused(login string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refusedRenewals[login] = l.clock.Now()
+}
+
+// isRenewalRefused reports whether the sessions of a login are used to their end, since a
+// renewal was refused within a day.
+func (l *Ledger) isRenewalRefused(login string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at, refused := l.refusedRenewals[login]
+	return refused && l.clock.Now().Sub(at) < forgetAfter
 }
 
 // HoldRenewals keeps the session that is in use until release is called or its lifetime

@@ -85,6 +85,27 @@ func TestRefusedRenewal(t *testing.T) {
 	})
 }
 
+// If ECGrid allows one session only, one renewal is refused, and no further one is sent.
+func TestOneSessionOnly(t *testing.T) {
+	for _, life := range []time.Duration{12 * time.Second, time.Minute, time.Hour} {
+		runCase(t, life.String(), func(t *testing.T, p *process, f *fakeECGrid) {
+			f.lives(life, life)
+			f.cap = 1
+			for range 4 { // as a config write or a rotate-root makes
+				s := p.session(idle(2 * time.Hour))
+				for start := time.Now(); time.Since(start) < 5*life; time.Sleep(life / 100) {
+					noErr(t, read(s))
+				}
+				closeSession(s)
+			}
+			if f.refused() != 1 {
+				t.Errorf("%d refused Logins, want 1", f.refused())
+			}
+			wantNothingLeft(t, p)
+		})
+	}
+}
+
 // A call in progress keeps its session during a renewal, since some calls must not be
 // repeated. The end of the Session does not wait for it.
 func TestRenewalDuringACall(t *testing.T) {

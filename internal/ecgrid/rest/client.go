@@ -59,7 +59,7 @@ func send[T any](ctx context.Context, c *Client, call call, parse parseFunc[T]) 
 	}
 	req.Parse = func(resp *http.Response, maxBody int64) (f *httpclient.Failure) {
 		result = none // an earlier attempt may have set it
-		found, f = parseResponse(resp, maxBody, call.by.IsAPIKey, func(p *parser) (err error) {
+		found, f = parseResponse(resp, maxBody, call, func(p *parser) (err error) {
 			result, err = parse(p, resp)
 			return err
 		})

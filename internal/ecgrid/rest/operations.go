@@ -17,6 +17,8 @@ import (
 type operation struct {
 	httpclient.Operation
 	path string
+	// noResult: a success need not have data.
+	noResult bool
 }
 
 var (
@@ -33,11 +35,14 @@ var (
 
 func newOperation(name, method, path string, retry httpclient.RetryPolicy) *operation {
 	op := &operation{
-		httpclient.Operation{Name: name, Method: method, MaxBody: httpclient.MaxSmallBody, Retry: retry, Unnamed: true}, path,
+		Operation: httpclient.Operation{Name: name, Method: method, MaxBody: httpclient.MaxSmallBody, Retry: retry, Unnamed: true},
+		path:      path,
 	}
 	switch path {
 	case "auth/login":
 		op.Long = true
+	case "auth/logout", "auth/password":
+		op.noResult = true
 	case "users/list":
 		op.MaxBody = maxPageBody
 	}

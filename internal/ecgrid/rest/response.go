@@ -21,14 +21,14 @@ type envelope struct {
 
 // parseResponse reads a response. parse reads the data of a response whose status is 200.
 // found is false if there is none, or if it is null.
-func parseResponse(resp *http.Response, maxBody int64, byKey bool, parse func(*parser) error) (found bool, f *httpclient.Failure) {
+func parseResponse(resp *http.Response, maxBody int64, call call, parse func(*parser) error) (found bool, f *httpclient.Failure) {
 	body := httpclient.NewBody(resp.Body, maxBody)
 	e, err := parseEnvelope(newParser(&body), resp.StatusCode, parse)
 	if stopped := body.Failure(); stopped != nil { // why reading stopped says more than where it stopped
 		return false, stopped
 	}
 	if err == nil {
-		err = e.check(resp.StatusCode, byKey)
+		err = e.check(resp.StatusCode, call)
 	}
 	if err == nil || errors.As(err, &f) {
 		return e.found, f
@@ -80,17 +80,17 @@ func (p *parser) data(e *envelope, status int, parse func(*parser) error) error 
 }
 
 // check returns what the response means, or nil if it is a success.
-func (e envelope) check(status int, byKey bool) error {
+func (e envelope) check(status int, call call) error {
 	switch {
 	case e.success == nil:
 		return httpclient.BadAnswer("not an answer of ECGrid's REST API")
 	case !*e.success:
-		return classify(status, e.errorCode, byKey)
+		return classify(status, e.errorCode, call.by.IsAPIKey)
 	case status != http.StatusOK || e.errorCode != "":
 		return contradiction(status, e.errorCode)
 	case e.refused != nil:
 		return e.refused
-	case !e.found && e.unknown: // the result may be in another field
+	case !e.found && e.unknown && !call.noResult: // the result may be in another field
 		return httpclient.BadAnswer("result in an unexpected place")
 	}
 	return nil

@@ -161,7 +161,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		var key string
 		resp := &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body))}
-		_, failed := parseResponse(resp, httpclient.MaxSmallBody, false, func(p *parser) (err error) {
+		_, failed := parseResponse(resp, httpclient.MaxSmallBody, call{operation: opUserGetAPIKey}, func(p *parser) (err error) {
 			key, err = p.word()
 			return err
 		})
@@ -228,74 +228,65 @@ func TestResultOfAFailedAttempt(t *testing.T) {
 // REST does not name the operation in a response.
 func TestLateCopies(t *testing.T) {
 	t.Parallel()
-	for name, data := range map[string]string{"null": "null", "empty": `""`, "a word": `"done"`} {
-		t.Run("of a Logout/"+name, func(t *testing.T) {
+	const me, other = `{"userId":1}`, `{"userId":5002}`
+	tests := map[string]struct {
+		first func(*Client) error // leaves a copy of its response behind
+		copy  string
+		want  string // the right answer to the read of the key that follows
+	}{
+		"of a Logout, null":  {func(c *Client) error { return c.Logout(t.Context(), byToken) }, "null", "key"},
+		"of a Logout, empty": {func(c *Client) error { return c.Logout(t.Context(), byToken) }, `""`, "key"},
+		"of a Logout, true":  {func(c *Client) error { return c.Logout(t.Context(), byToken) }, "true", "key"},
+		"without a key":      {func(c *Client) error { _, err := c.WhoAmI(t.Context(), byToken); return err }, "null", "key"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var conns sync.Map
-			c := connect(t, func(w http.ResponseWriter, r *http.Request) {
-				if _, used := conns.LoadOrStore(r.RemoteAddr, true); used || strings.HasSuffix(r.URL.Path, "/logout") {
-					respondWith(200, success(data))(w, r)
-					return
-				}
-				respondWith(200, success(`"key"`))(w, r)
-			})
-			if err := c.Logout(t.Context(), byToken); err != nil {
+			c := connect(t, copying(map[string]string{"/v2/users/me": me, "/v2/auth/logout": test.copy, "/v2/users/key/5001": `"key"`}, test.copy))
+			if err := test.first(c); err != nil {
 				t.Fatal(err)
 			}
-			if key, err := c.UserGetAPIKey(t.Context(), byToken, 5001); key != "key" {
+			if key, err := c.UserGetAPIKey(t.Context(), byToken, 5001); key != test.want {
 				t.Errorf("got %q, %v", key, err)
 			}
 		})
 	}
-	t.Run("without a key", func(t *testing.T) {
-		t.Parallel()
-		var conns sync.Map
-		c := connect(t, func(w http.ResponseWriter, r *http.Request) {
-			switch _, used := conns.LoadOrStore(r.RemoteAddr, true); {
-			case strings.HasSuffix(r.URL.Path, "/me"):
-				respondWith(200, success(`{"userId":1}`))(w, r)
-			case used:
-				respondWith(200, success(`null`))(w, r)
-			default:
-				respondWith(200, success(`"key"`))(w, r)
-			}
-		})
-		if _, err := c.WhoAmI(t.Context(), byToken); err != nil {
-			t.Fatal(err)
-		}
-		if key, err := c.UserGetAPIKey(t.Context(), byToken, 5001); key != "key" {
-			t.Errorf("got %q, %v", key, err)
-		}
-	})
 	t.Run("of a UserInfo", func(t *testing.T) {
 		t.Parallel()
-		var conns sync.Map
-		c := connect(t, func(w http.ResponseWriter, r *http.Request) {
-			if _, used := conns.LoadOrStore(r.RemoteAddr, true); used || strings.HasSuffix(r.URL.Path, "/users/5002") {
-				respondWith(200, success(`{"userId":5002}`))(w, r)
-				return
-			}
-			if strings.HasSuffix(r.URL.Path, "/me") {
-				respondWith(200, success(`{"userId":1}`))(w, r)
-				return
-			}
-			respondWith(404, refusal("ObjectNotFound"))(w, r)
-		})
+		c := connect(t, copying(map[string]string{"/v2/users/me": me, "/v2/users/5002": other}, other))
 		_, err := c.UserGetAPIKey(t.Context(), byToken, 5002)
 		wantFailure(t, err, ecgrid.ErrEmptyResult)
-		if me, err := c.WhoAmI(t.Context(), byToken); me.UserID != 1 {
-			t.Errorf("got user %d, %v", me.UserID, err)
+		if session, err := c.WhoAmI(t.Context(), byToken); session.UserID != 1 {
+			t.Errorf("got user %d, %v", session.UserID, err)
 		}
 	})
-	t.Run("of a page", func(t *testing.T) {
-		t.Parallel()
-		var pages atomic.Int32
-		c := connect(t, func(w http.ResponseWriter, r *http.Request) {
-			body := map[int32]string{1: `[{"userId":1}]`, 2: `[{"userId":1}]`, 3: `[{"userId":2}]`}[pages.Add(1)]
-			respondWith(200, success(cmp.Or(body, "[]")))(w, r)
-		})
-		if users, err := c.UserList(t.Context(), byToken); len(users) != 2 {
-			t.Errorf("got %d users, %v", len(users), err)
+}
+
+// copying answers the first request of each connection with the data for its path, or with
+// 404, and any other with a copy.
+func copying(data map[string]string, copy string) http.HandlerFunc {
+	var used sync.Map
+	return func(w http.ResponseWriter, r *http.Request) {
+		result, ok := data[r.URL.Path]
+		if _, again := used.LoadOrStore(r.RemoteAddr, true); again {
+			result, ok = copy, true
 		}
+		if !ok {
+			respondWith(404, refusal("ObjectNotFound"))(w, r)
+			return
+		}
+		respondWith(200, success(result))(w, r)
+	}
+}
+
+func TestLateCopyOfAPage(t *testing.T) {
+	t.Parallel()
+	var pages atomic.Int32
+	c := connect(t, func(w http.ResponseWriter, r *http.Request) {
+		body := map[int32]string{1: `[{"userId":1}]`, 2: `[{"userId":1}]`, 3: `[{"userId":2}]`}[pages.Add(1)]
+		respondWith(200, success(cmp.Or(body, "[]")))(w, r)
 	})
+	if users, err := c.UserList(t.Context(), byToken); len(users) != 2 {
+		t.Errorf("got %d users, %v", len(users), err)
+	}
 }
