@@ -97,8 +97,12 @@ type load struct {
 	maxRootRefused int
 
 	deadline time.Time // of the recovery
+	paused   bool      // by the engine, for longer than a short run can wait
 	latest   time.Time // that the deadline may be
 }
+
+// isShort reports whether the run has no time to wait for the end of a pause.
+func (l *load) isShort() bool { return l.maxRootRefused == 1 }
 
 // run generates load until ctx ends.
 func (l *load) run(ctx context.Context) {
