@@ -63,12 +63,11 @@ if wait "$vault_pid"; then
 	# shellcheck disable=SC2086
 	go test $race -count=1 -timeout 10m -p 1 ./acceptance ./acceptance/chaos || failed="$failed acceptance"
 
-	# Left out are tests that use both transports or none, and the two slowest. All of them
-	# run over REST in make test-long.
-	other='^Test(Move|EveryReading|Release|Docs|Terraform|Kubernetes|Injector|AgentFile|DisableRotatesNothing)'
+	# Left out are tests that use both transports or none, and the slowest. All of them run
+	# over REST in make test-long. The race detector has seen the code of these tests above.
+	other='^Test(Move|EveryReading|Release|Docs|Terraform|Kubernetes|Injector|DisableRotatesNothing)'
 	title "the same over REST, without $other"
-	# shellcheck disable=SC2086
-	ECGRID_TRANSPORT=rest go test $race -count=1 -timeout 10m -p 1 -skip "$other" ./acceptance ./acceptance/chaos ||
+	ECGRID_TRANSPORT=rest go test -count=1 -timeout 10m -p 1 -parallel 4 -skip "$other" ./acceptance ./acceptance/chaos ||
 		failed="$failed acceptance-REST"
 
 	title "a short benchmark on that vault: go test in bench"
