@@ -59,6 +59,10 @@ func send[T any](ctx context.Context, c *Client, call call, parse parseFunc[T]) 
 	}
 	req.Parse = func(resp *http.Response, maxBody int64) (f *httpclient.Failure) {
 		result = none // an earlier attempt may have set it
+		if req.Key != nil {
+			found, f = parseKey(resp, maxBody, call, req.Key)
+			return f
+		}
 		found, f = parseResponse(resp, maxBody, call, func(p *parser) (err error) {
 			result, err = parse(p, resp)
 			return err

@@ -177,6 +177,60 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
+// The scanner for plain responses accepts nothing that the parser reads differently.
+func FuzzPlainData(f *testing.F) {
+	for _, body := range []string{
+		success(`"key"`), `{"success":true,"data":"key"}`, `{"data":"k-1.2_3~/+=","success":true,"errorCode":null,"message":null}` + "\r\n",
+		`{"success":true,"data":"key","data":"other"}`, `{"success":true,"success":true,"data":"key"}`, `{"success":true,"data":""}`,
+		`{"success":true,"data":"a\u0041"}`, `{"success":true,"data":"key",}`, `{"success":true,"data":"key"}}`, `{"success":false,"data":"key"}`,
+		`{"data":"key"}`, `{"success":true,"data":"a key"}`, `{"success":true"data":"key"}`, `{"success":true,"data":"key"`,
+	} {
+		f.Add(body)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		plain, ok := plainData([]byte(body))
+		if !ok {
+			return
+		}
+		var word string
+		resp := &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(body))}
+		found, failed := parseResponse(resp, httpclient.MaxSmallBody, call{operation: opUserGetAPIKey}, func(p *parser) (err error) {
+			word, err = p.word()
+			return err
+		})
+		if failed != nil || !found || word != string(plain) {
+			t.Errorf("%q: the scanner reads %q, the parser %q, %v", body, plain, word, failed)
+		}
+	})
+}
+
+// What ECGrid usually writes is plain.
+func TestPlainData(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]bool{
+		success(`"key"`): true, `{"success":true,"data":"key"}` + "\n": true, `{"data":"key","success":true,"message":null}`: true,
+		success(`"k\u0065y"`): false, `{ "success":true,"data":"key"}`: false, `{"success":true,"data":"key","traceId":"x"}`: false,
+		refusal("AccessDenied"): false, success(`null`): false, success(`""`): false, "": false, "{": false, "{}": false,
+	} {
+		if word, ok := plainData([]byte(body)); ok != want || ok && string(word) != "key" {
+			t.Errorf("%s: got %q, %t", body, word, ok)
+		}
+	}
+}
+
+// A body that ends too early is incomplete, however much of it came.
+func TestIncompleteKey(t *testing.T) {
+	t.Parallel()
+	for _, sent := range []string{"", success(`"key"`), success(`"key"`) + strings.Repeat(" ", 3000)} {
+		c := connect(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "60000")
+			io.WriteString(w, sent)
+		})
+		_, err := c.UserGetAPIKey(t.Context(), byToken, 5001)
+		wantFailure(t, err, ecgrid.ErrBadAnswer)
+	}
+}
+
 // Nothing of a failed attempt gets into the result of the next one.
 func TestResultOfAFailedAttempt(t *testing.T) {
 	t.Parallel()
