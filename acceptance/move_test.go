@@ -138,12 +138,15 @@ func tunnel(w http.ResponseWriter, addr string) {
 		return
 	}
 	defer server.Close()
-	w.WriteHeader(http.StatusOK)
 	client, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return
 	}
 	defer client.Close()
+	// Not before the Hijack: net/http could have read a part of what the client sends next.
+	if _, err := io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
+		return
+	}
 	var both sync.WaitGroup
 	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
 		both.Go(func() {
