@@ -236,9 +236,8 @@ func (s *Session) ping(ctx context.Context) error {
 }
 
 // Reopen replaces the session and returns the password of the new Login, which is the
-// one that ECGrid has now. It ignores a Login that was sent before, and its failure.
+// one that ECGrid has now. It ignores a Login that was sent before.
 func (s *Session) Reopen(ctx context.Context) (password string, err error) {
-	s.awaitLoginAsRequest(ctx)
 	for started := s.Clock.Now(); ; {
 		s.End(ctx)
 		open, err := s.ensureOpen(ctx)
