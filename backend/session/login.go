@@ -59,10 +59,11 @@ func (s *Session) maxLogoutWait() time.Duration { return min(LogoutTimeout, s.Re
 func (s *Session) currentOrLogin() (*openSession, *loginInFlight, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.closed: // the open session may be logged out at any moment
+	if s.closed { // the open session may be logged out at any moment
 		return nil, nil, ErrClosed
-	case s.isUsable(s.current):
+	}
+	s.renewIfDue()
+	if s.current != nil {
 		return s.current, nil, nil
 	}
 	s.startLogin(nil)
@@ -261,13 +262,6 @@ func (s *Session) awaitLogin(ctx context.Context) bool {
 	}
 	wait(ctx, login.done)
 	return ctx.Err() == nil
-}
-
-// awaitLoginAsRequest is awaitLogin for as long as a request would wait.
-func (s *Session) awaitLoginAsRequest(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, s.maxLoginWait())
-	defer cancel()
-	return s.awaitLogin(ctx)
 }
 
 func (s *Session) ensureOpen(ctx context.Context) (*openSession, error) {

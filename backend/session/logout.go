@@ -80,14 +80,10 @@ func (s *Session) Close(ctx context.Context) {
 	s.mu.Lock()
 	s.closed = true
 	s.stopIdle()
-	inUse := s.current != nil
 	s.mu.Unlock()
 	done := s.Ledger.logoutStarted(s.Login) // the next Session waits from now on
-	if inUse {                              // then the Login is a renewal, which may hang
-		s.startLogout(ctx, false)
-	}
-	s.awaitLogin(ctx)
 	s.startLogout(ctx, false)
+	s.awaitLogin(ctx) // its session is logged out at once
 	done()
 	s.Ledger.awaitLogouts(ctx, s.Login)
 }
@@ -122,11 +118,14 @@ func (s *Session) drain(ctx context.Context) {
 }
 
 // logoutCurrent takes the session out of use and logs it out. The caller holds mu.
-func (s *Session) logoutCurrent() {
+func (s *Session) logoutCurrent() { s.logoutAsync(s.takeCurrent()) }
+
+// takeCurrent takes the session out of use. The caller holds mu.
+func (s *Session) takeCurrent() *openSession {
 	open := s.current
 	s.current = nil
 	s.stopIdle()
-	s.logoutAsync(open)
+	return open
 }
 
 // logoutAsync logs a session out in the background.
@@ -147,7 +146,7 @@ func (s *Session) logout(o *openSession) {
 		s.Logger.Warn("could not log out a session; the Logout is repeated before the next Login", "username", s.LoginName, "error", err)
 	}
 	s.mu.Lock()
-	expired := o.renewAfter() > 0 && s.Clock.Now().Sub(o.loginSent) >= o.renewAfter() // unused
+	expired := o.isDue(s.Clock.Now()) // and unused
 	wasAlive := o.worked || (err == nil || expired) && !o.dead
 	s.mu.Unlock()
 	s.Ledger.sessionEnded(o.entry, answered, wasAlive)

@@ -22,30 +22,29 @@ func (o *openSession) renewAfter() time.Duration {
 	return max(o.lifetime-renewalMargin, o.lifetime/4*3)
 }
 
-// isUsable reports whether a request may use the current session. It starts the renewal of
-// one that nears its end, and ends one that is past it. The caller holds mu.
-func (s *Session) isUsable(o *openSession) bool {
-	if o == nil {
-		return false
+// isDue reports whether the session should be renewed by now.
+func (o *openSession) isDue(now time.Time) bool {
+	after := o.renewAfter()
+	return after > 0 && now.Sub(o.loginSent) >= after
+}
+
+// renewIfDue starts the renewal of a session that nears its end, and takes one that is past it
+// out of use. The caller holds mu.
+func (s *Session) renewIfDue() {
+	o, now := s.current, s.Clock.Now()
+	if o == nil || !o.isDue(now) {
+		return
 	}
-	due := o.renewAfter()
-	if due == 0 {
-		return true
-	}
-	age := s.Clock.Now().Sub(o.loginSent)
-	if age >= o.lifetime {
-		s.current = nil
-		s.stopIdle()
-		s.retire(o)
-		return false
+	if now.Sub(o.loginSent) >= o.lifetime {
+		s.retire(s.takeCurrent())
+		return
 	}
 	// A renewal that fails is not repeated: the session still works, and refused Logins
 	// count.
-	if age >= due && !o.renewal && s.held == 0 && !s.Ledger.isRenewalRefused(s.Login) {
+	if !o.renewal && s.held == 0 && !s.Ledger.isRenewalRefused(s.Login) {
 		o.renewal = true
 		s.startLogin(o)
 	}
-	return true
 }
 
 // renewalRefused records that ECGrid refused a renewal. It may allow one session only.
@@ -70,10 +69,12 @@ func (l *Ledger) isRenewalRefused(login string) bool {
 // renewal.
 func (s *Session) HoldRenewals(ctx context.Context) (release func(), err error) {
 	s.mu.Lock()
-	s.isUsable(s.current)
+	s.renewIfDue()
 	s.held++
 	s.mu.Unlock()
-	if !s.awaitLoginAsRequest(ctx) {
+	ctx, cancel := context.WithTimeout(ctx, s.maxLoginWait())
+	defer cancel()
+	if !s.awaitLogin(ctx) {
 		err = errSlowLogin
 	}
 	return func() {
