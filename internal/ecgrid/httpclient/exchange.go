@@ -49,10 +49,9 @@ type exchange struct {
 	reused  chan struct{} // receives once the exchange has a connection that was used before
 	done    chan struct{} // closed once resp or failure is set
 	conn    *watchedConn  // nil if it cannot be watched, as behind an HTTPS proxy
+	pooled  bool          // the connection was used before
 	resp    *http.Response
 	failure *Failure
-	// wasReused tells that the connection was used before.
-	wasReused atomic.Bool
 }
 
 // start begins an exchange, which ends with ctx at the latest.
@@ -77,8 +76,7 @@ func (c *httpCall) roundTrip(ctx context.Context, transport *http.Transport, x *
 				x.conn, unusable = nil, true // another call still uses it
 				return
 			}
-			x.wasReused.Store(got.Reused)
-			if !got.Reused {
+			if x.pooled = got.Reused; !x.pooled {
 				return
 			}
 			if unusable = x.conn != nil && !x.conn.checkIdle(); unusable {
@@ -135,7 +133,7 @@ func (c *httpCall) read(ctx context.Context, x *exchange) *Failure {
 	if f == nil && key != nil && x.conn != nil && x.conn.repeatsKey(*key, c.req.UserID) {
 		f = &Failure{Kind: ecgrid.ErrBadAnswer, Reason: "another user's key", Transient: true}
 	}
-	if f == nil && key != nil && *key == "" && c.req.Unnamed && x.wasReused.Load() {
+	if f == nil && key != nil && *key == "" && c.req.Unnamed && x.pooled {
 		f = &Failure{Kind: ecgrid.ErrBadAnswer, Reason: "no key", Transient: true}
 	}
 	// A second copy of a response without a key would go unnoticed.

@@ -114,10 +114,17 @@ func ServerTime(h http.Header) time.Time {
 	return time.Now()
 }
 
+// StatusReason is the reason of a failure of which only the status says more.
+func StatusReason(status int) string { return "HTTP status " + strconv.Itoa(status) }
+
+// IsTransient reports whether another attempt may succeed after this status. The REST
+// documentation says to retry after 429, 500 and 503.
+func IsTransient(status int) bool { return status >= 500 || status == http.StatusTooManyRequests }
+
 // statusFailure classifies an HTTP status that came without an error of ECGrid.
 func statusFailure(status int) *Failure {
-	f := BadAnswer("HTTP status " + strconv.Itoa(status))
-	f.Transient = status >= 500 || status == http.StatusTooManyRequests
+	f := BadAnswer(StatusReason(status))
+	f.Transient = IsTransient(status)
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 		f.Kind = ecgrid.ErrUnreachable
 	}

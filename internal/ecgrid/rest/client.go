@@ -10,6 +10,7 @@ package rest
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
@@ -59,14 +60,23 @@ func send[T any](ctx context.Context, c *Client, call call, parse parseFunc[T]) 
 	}
 	req.Parse = func(resp *http.Response, maxBody int64) (f *httpclient.Failure) {
 		result = none // an earlier attempt may have set it
-		if req.Key != nil {
-			found, f = parseKey(resp, maxBody, call, req.Key)
-			return f
+		body := httpclient.NewBody(resp.Body, maxBody)
+		var in io.Reader = &body
+		if req.Key != nil && resp.StatusCode == http.StatusOK {
+			key, plain, rest, release := plainKey(&body)
+			defer release()
+			if *req.Key, found = key, plain; plain {
+				return nil
+			}
+			in = rest
 		}
-		found, f = parseResponse(resp, maxBody, call, func(p *parser) (err error) {
+		found, f = parseResponse(in, resp.StatusCode, call, func(p *parser) (err error) {
 			result, err = parse(p, resp)
 			return err
 		})
+		if stopped := body.Failure(); stopped != nil { // why reading stopped says more than where it stopped
+			return stopped
+		}
 		return f
 	}
 	if err := c.Send(ctx, req); err != nil {

@@ -3,61 +3,32 @@ package rest
 import (
 	"bytes"
 	"io"
-	"net/http"
 	"sync"
 
 	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
 )
 
-// plainBuffers are for responses with a key, which are short.
-var plainBuffers = sync.Pool{New: func() any { return new([1 << 10]byte) }}
+// plainSize is more than a response with a key, in bytes.
+const plainSize = 1 << 10
 
-// parseKey is parseResponse for a response whose data is a key. It saves most of the work if
-// the response is as simple as ECGrid writes it.
-func parseKey(resp *http.Response, maxBody int64, call call, key *string) (found bool, f *httpclient.Failure) {
-	buf := plainBuffers.Get().(*[1 << 10]byte)
-	n, err := fill(buf[:], resp.Body)
-	defer func() {
+var plainBuffers = sync.Pool{New: func() any { return new([plainSize]byte) }}
+
+// plainKey reads the beginning of a body. If the whole body is a response as simple as ECGrid
+// writes it, plainKey returns its key, which saves most of the work of a read. Otherwise the
+// parser must read what rest returns.
+func plainKey(body *httpclient.Body) (key string, ok bool, rest io.Reader, release func()) {
+	buf := plainBuffers.Get().(*[plainSize]byte)
+	n, _ := io.ReadFull(body, buf[:]) // an error is returned again
+	release = func() {
 		clear(buf[:n]) // of the key
 		plainBuffers.Put(buf)
-	}()
-	if err == io.EOF && resp.StatusCode == http.StatusOK { // that is all
-		if word, ok := plainData(buf[:n]); ok {
-			*key = string(word)
-			return true, nil
+	}
+	if n < len(buf) && body.Failure() == nil { // that is all
+		if word, plain := plainData(buf[:n]); plain {
+			return string(word), true, nil, release
 		}
 	}
-	rest := resp.Body
-	defer func() { resp.Body = rest }()
-	resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(buf[:n]), failing{err, rest}))
-	return parseResponse(resp, maxBody, call, func(p *parser) (err error) {
-		*key, err = p.word()
-		return err
-	})
-}
-
-// failing continues a body after what was read of it, or with the error that ended that.
-type failing struct {
-	err  error
-	rest io.Reader
-}
-
-func (f failing) Read(p []byte) (int, error) {
-	if f.err != nil {
-		return 0, f.err
-	}
-	return f.rest.Read(p)
-}
-
-// fill reads until buf is full, or until an error or io.EOF. Unlike io.ReadFull, it does not
-// return the error of an incomplete body for the end of one.
-func fill(buf []byte, from io.Reader) (n int, err error) {
-	for n < len(buf) && err == nil {
-		var more int
-		more, err = from.Read(buf[n:])
-		n += more
-	}
-	return n, err
+	return "", false, io.MultiReader(bytes.NewReader(buf[:n]), body), release
 }
 
 // plainFields are what a plain response has besides its data. A field may come once.
@@ -75,54 +46,34 @@ const (
 	hasSuccess
 	hasErrorCode
 	hasMessage
-
-	dataField = `"data":"`
 )
 
 // plainData returns the data of a response without an error, if that is one word and nothing
 // in the response needs the parser. It accepts nothing that the parser would read differently
 // (FuzzPlainData).
 func plainData(body []byte) (word []byte, ok bool) {
-	rest, more := bytes.CutPrefix(bytes.TrimRight(body, "\r\n"), []byte("{"))
+	s := httpclient.Scanner{Rest: bytes.TrimRight(body, "\r\n")}
 	var seen, bit uint
-	for more {
-		if bytes.HasPrefix(rest, []byte(dataField)) {
-			word, rest = plainWord(rest[len(dataField):])
-			bit = hasData
+	for more := s.Skip("{"); more; more = s.Skip(",") {
+		if s.Skip(`"data":"`) {
+			word, bit = s.Word(`"\`), hasData
+			ok = s.Skip(`"`)
 		} else {
-			bit, rest = plainField(rest)
+			bit, ok = plainField(&s)
 		}
-		if bit == 0 || len(rest) == 0 || seen&bit != 0 {
+		if !ok || seen&bit != 0 {
 			return nil, false
 		}
 		seen |= bit
-		if more = rest[0] == ','; more {
-			rest = rest[1:]
-		}
 	}
-	return word, string(rest) == "}" && seen&hasSuccess != 0 && len(word) > 0
+	return word, string(s.Rest) == "}" && seen&hasSuccess != 0 && len(word) > 0
 }
 
-// plainWord returns a string of printable ASCII without escapes, and what follows it. That is
-// nil if the string is another one.
-func plainWord(body []byte) (word, rest []byte) {
-	n := 0
-	for n < len(body) && body[n] > ' ' && body[n] < 0x7F && body[n] != '"' && body[n] != '\\' {
-		n++
-	}
-	if n == len(body) || body[n] != '"' {
-		return nil, nil
-	}
-	return body[:n], body[n+1:]
-}
-
-// plainField returns the bit of the field that body begins with, and what follows it. The bit
-// is 0 if it is none of plainFields.
-func plainField(body []byte) (bit uint, rest []byte) {
+func plainField(s *httpclient.Scanner) (bit uint, ok bool) {
 	for _, field := range plainFields {
-		if bytes.HasPrefix(body, []byte(field.text)) {
-			return field.bit, body[len(field.text):]
+		if s.Skip(field.text) {
+			return field.bit, true
 		}
 	}
-	return 0, nil
+	return 0, false
 }

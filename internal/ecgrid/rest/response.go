@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strconv"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
 	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
@@ -19,16 +18,12 @@ type envelope struct {
 	refused   error // the data is not what the call returns
 }
 
-// parseResponse reads a response. parse reads the data of a response whose status is 200.
+// parseResponse reads the body of a response. parse reads the data, if the status is 200.
 // found is false if there is none, or if it is null.
-func parseResponse(resp *http.Response, maxBody int64, call call, parse func(*parser) error) (found bool, f *httpclient.Failure) {
-	body := httpclient.NewBody(resp.Body, maxBody)
-	e, err := parseEnvelope(newParser(&body), resp.StatusCode, parse)
-	if stopped := body.Failure(); stopped != nil { // why reading stopped says more than where it stopped
-		return false, stopped
-	}
+func parseResponse(body io.Reader, status int, call call, parse func(*parser) error) (found bool, f *httpclient.Failure) {
+	e, err := parseEnvelope(newParser(body), status, parse)
 	if err == nil {
-		err = e.check(resp.StatusCode, call)
+		err = e.check(status, call)
 	}
 	if err == nil || errors.As(err, &f) {
 		return e.found, f
@@ -133,9 +128,9 @@ func classify(status int, code string, byKey bool) *httpclient.Failure {
 		if e.status != status || e.code != code {
 			continue
 		}
-		f := &httpclient.Failure{Kind: e.kind, Reason: "code " + code, Transient: isTransient(status)}
+		f := &httpclient.Failure{Kind: e.kind, Reason: "code " + code, Transient: httpclient.IsTransient(status)}
 		if code == "" {
-			f.Reason = "HTTP status " + strconv.Itoa(status)
+			f.Reason = httpclient.StatusReason(status)
 		}
 		if byKey && e.kind == ecgrid.ErrSessionExpired { // there is no session
 			f.Kind = ecgrid.ErrAuthentication
@@ -146,17 +141,12 @@ func classify(status int, code string, byKey bool) *httpclient.Failure {
 }
 
 func contradiction(status int, code string) *httpclient.Failure {
-	reason := "HTTP status " + strconv.Itoa(status)
+	reason := httpclient.StatusReason(status)
 	for _, e := range errorCodes {
 		if e.code == code && code != "" {
 			reason += " with code " + code
 			break
 		}
 	}
-	return &httpclient.Failure{Kind: ecgrid.ErrFault, Reason: reason, Transient: isTransient(status)}
-}
-
-// isTransient reports whether the documentation says to retry after this status.
-func isTransient(status int) bool {
-	return status == http.StatusTooManyRequests || status >= http.StatusInternalServerError
+	return &httpclient.Failure{Kind: ecgrid.ErrFault, Reason: reason, Transient: httpclient.IsTransient(status)}
 }

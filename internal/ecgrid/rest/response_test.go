@@ -160,8 +160,7 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		var key string
-		resp := &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body))}
-		_, failed := parseResponse(resp, httpclient.MaxSmallBody, call{operation: opUserGetAPIKey}, func(p *parser) (err error) {
+		_, failed := parseResponse(strings.NewReader(body), status, call{operation: opUserGetAPIKey}, func(p *parser) (err error) {
 			key, err = p.word()
 			return err
 		})
@@ -193,8 +192,7 @@ func FuzzPlainData(f *testing.F) {
 			return
 		}
 		var word string
-		resp := &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(body))}
-		found, failed := parseResponse(resp, httpclient.MaxSmallBody, call{operation: opUserGetAPIKey}, func(p *parser) (err error) {
+		found, failed := parseResponse(strings.NewReader(body), http.StatusOK, call{operation: opUserGetAPIKey}, func(p *parser) (err error) {
 			word, err = p.word()
 			return err
 		})

@@ -2,9 +2,9 @@ package soap
 
 import (
 	"bytes"
-	"strings"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
 )
 
 // plainResult returns the text of the result of op, if body is a response as ASP.NET
@@ -12,20 +12,20 @@ import (
 // the parser must read the body. It saves most of the work of a read, and accepts nothing
 // that the parser would read differently (FuzzPlainResult).
 func plainResult(op string, body []byte) (text string, ok bool) {
-	s := scanner{rest: body}
-	if s.skip(`<?xml version="1.0" encoding="utf-8"?>`) {
-		s.skipSpace()
+	s := httpclient.Scanner{Rest: body}
+	if s.Skip(`<?xml version="1.0" encoding="utf-8"?>`) {
+		skipSpace(&s)
 	}
-	ok = s.skip("<soap:Envelope") && s.skipNamespaces() && s.skip("><soap:Body><") &&
-		s.skip(op) && s.skip(`Response xmlns="`+nsECGrid+`"><`) && s.skip(op) && s.skip("Result>")
+	ok = s.Skip("<soap:Envelope") && skipNamespaces(&s) && s.Skip("><soap:Body><") &&
+		s.Skip(op) && s.Skip(`Response xmlns="`+nsECGrid+`"><`) && s.Skip(op) && s.Skip("Result>")
 	if !ok {
 		return "", false
 	}
-	word := s.word()
-	ok = len(word) > 0 && s.skip("</") && s.skip(op) && s.skip("Result></") && s.skip(op) &&
-		s.skip("Response></soap:Body></soap:Envelope>")
-	s.skipSpace()
-	if !ok || len(s.rest) > 0 {
+	word := s.Word("<>&")
+	ok = len(word) > 0 && s.Skip("</") && s.Skip(op) && s.Skip("Result></") && s.Skip(op) &&
+		s.Skip("Response></soap:Body></soap:Envelope>")
+	skipSpace(&s)
+	if !ok || len(s.Rest) > 0 {
 		return "", false
 	}
 	return string(word), true
@@ -38,26 +38,16 @@ var envelopeNamespaces = [...]string{
 	` xmlns:xsd="http://www.w3.org/2001/XMLSchema"`,
 }
 
-type scanner struct{ rest []byte }
-
-func (s *scanner) skip(literal string) bool {
-	if len(s.rest) < len(literal) || string(s.rest[:len(literal)]) != literal {
-		return false
-	}
-	s.rest = s.rest[len(literal):]
-	return true
-}
-
-func (s *scanner) skipSpace() { s.rest = bytes.TrimLeft(s.rest, ecgrid.Space) }
+func skipSpace(s *httpclient.Scanner) { s.Rest = bytes.TrimLeft(s.Rest, ecgrid.Space) }
 
 // skipNamespaces skips the namespaces of the envelope, in any order. It returns false
 // unless that of SOAP is there and none is there twice.
-func (s *scanner) skipNamespaces() bool {
+func skipNamespaces(s *httpclient.Scanner) bool {
 	var seen [len(envelopeNamespaces)]bool
-	for s.rest != nil && bytes.HasPrefix(s.rest, []byte(" ")) {
+	for bytes.HasPrefix(s.Rest, []byte(" ")) {
 		found := false
 		for i, namespace := range envelopeNamespaces {
-			if !seen[i] && s.skip(namespace) {
+			if !seen[i] && s.Skip(namespace) {
 				seen[i], found = true, true
 			}
 		}
@@ -66,15 +56,4 @@ func (s *scanner) skipNamespaces() bool {
 		}
 	}
 	return seen[0]
-}
-
-// word returns the printable ASCII up to a character that needs the parser.
-func (s *scanner) word() []byte {
-	n := 0
-	for n < len(s.rest) && s.rest[n] > ' ' && s.rest[n] < 0x7F && strings.IndexByte("<>&", s.rest[n]) < 0 {
-		n++
-	}
-	word := s.rest[:n]
-	s.rest = s.rest[n:]
-	return word
 }
