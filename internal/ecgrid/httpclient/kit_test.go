@@ -1,19 +1,16 @@
 package httpclient_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
-	"strings"
 	"testing"
-	"time"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/ecgrid/clienttest"
 	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
 )
 
@@ -45,14 +42,15 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// The tests send these texts, and must never find them in an error. They are not real
-// credentials.
+// Shared with the other clients.
 const (
-	canarySession  = "canary-session-1"
-	canaryPassword = "canary-password-2"
-	canaryUpstream = "canary-upstream-3"
-	canaryKey      = "canary-key-4"
+	canarySession  = clienttest.CanarySession
+	canaryPassword = clienttest.CanaryPassword
+	canaryUpstream = clienttest.CanaryUpstream
+	canaryKey      = clienttest.CanaryKey
 )
+
+var wantFailure = clienttest.WantFailure
 
 var (
 	session = ecgrid.Credential{Value: canarySession}
@@ -83,7 +81,7 @@ func connect(t testing.TB, p *protocol, e ecgrid.Endpoint) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.http.Sleep = func(ctx context.Context, _ time.Duration) bool { return ctx.Err() == nil }
+	c.http.Sleep = clienttest.NoSleep
 	t.Cleanup(c.Close)
 	return c
 }
@@ -125,35 +123,6 @@ func (p *protocol) respond(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", p.mediaType+"; charset=utf-8")
 	answer{status: http.StatusOK, body: op.response}.send(w, r)
-}
-
-// wantFailure checks the kind of a failed call, and what holds for all of them.
-func wantFailure(t testing.TB, err error, kind error) *ecgrid.Error {
-	t.Helper()
-	if !errors.Is(err, kind) {
-		t.Fatalf("got %v, want %v", err, kind)
-	}
-	e, ok := err.(*ecgrid.Error)
-	if !ok {
-		t.Fatalf("%T is not an *ecgrid.Error", err)
-	}
-	kinds := 0
-	for _, k := range []error{
-		ecgrid.ErrSessionExpired, ecgrid.ErrAuthentication, ecgrid.ErrAccessDenied, ecgrid.ErrNotFound,
-		ecgrid.ErrFault, ecgrid.ErrServerFault, ecgrid.ErrEmptyResult, ecgrid.ErrBadAnswer,
-		ecgrid.ErrRateLimited, ecgrid.ErrUnreachable, ecgrid.ErrTimeout,
-	} {
-		if errors.Is(err, k) {
-			kinds++
-		}
-	}
-	if kinds != 1 {
-		t.Errorf("%v wraps %d sentinels, want 1", err, kinds)
-	}
-	if text := fmt.Sprintf("%v %+v %#v", err, err, err); strings.Contains(text, "canary") || strings.Contains(text, "127.0.0.1") {
-		t.Error("the error holds a secret, text from upstream or an address")
-	}
-	return e
 }
 
 // wantSuccess makes a call and checks its result.

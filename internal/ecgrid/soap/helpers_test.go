@@ -1,9 +1,6 @@
 package soap
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -13,6 +10,7 @@ import (
 	"time"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/ecgrid/clienttest"
 	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
 )
 
@@ -22,13 +20,14 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// The tests send these texts, and must never find them in an error. They are not real
-// credentials.
+// Shared with the other clients.
 const (
-	canarySession  = "canary-session-1"
-	canaryPassword = "canary-password-2"
-	canaryUpstream = "canary-upstream-3"
+	canarySession  = clienttest.CanarySession
+	canaryPassword = clienttest.CanaryPassword
+	canaryUpstream = clienttest.CanaryUpstream
 )
+
+var wantFailure = clienttest.WantFailure
 
 var session = ecgrid.Credential{Value: canarySession}
 
@@ -49,12 +48,7 @@ func soapFault(code, detail string) string {
 
 // respondWith returns a handler that always sends the same response.
 func respondWith(status int, body string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body)
-		w.Header().Set("Content-Type", "text/xml; charset=utf-8")
-		w.WriteHeader(status)
-		io.WriteString(w, body)
-	}
+	return clienttest.RespondWith("text/xml; charset=utf-8", status, body)
 }
 
 // strict answers each operation as in the WSDL. It refuses a request that is not exactly as
@@ -89,38 +83,9 @@ func serveFor(t testing.TB, timeout time.Duration, h http.HandlerFunc) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Sleep = func(ctx context.Context, _ time.Duration) bool { return ctx.Err() == nil }
+	c.Sleep = clienttest.NoSleep
 	t.Cleanup(c.Close)
 	return c
-}
-
-// wantFailure checks the kind of a failed call, and what holds for all of them.
-func wantFailure(t testing.TB, err error, kind error) *ecgrid.Error {
-	t.Helper()
-	if !errors.Is(err, kind) {
-		t.Fatalf("got %v, want %v", err, kind)
-	}
-	e, ok := err.(*ecgrid.Error)
-	if !ok {
-		t.Fatalf("%T is not an *ecgrid.Error", err)
-	}
-	kinds := 0
-	for _, k := range []error{
-		ecgrid.ErrSessionExpired, ecgrid.ErrAuthentication, ecgrid.ErrAccessDenied, ecgrid.ErrNotFound,
-		ecgrid.ErrFault, ecgrid.ErrServerFault, ecgrid.ErrEmptyResult, ecgrid.ErrBadAnswer,
-		ecgrid.ErrRateLimited, ecgrid.ErrUnreachable, ecgrid.ErrTimeout,
-	} {
-		if errors.Is(err, k) {
-			kinds++
-		}
-	}
-	if kinds != 1 {
-		t.Errorf("%v wraps %d sentinels, want 1", err, kinds)
-	}
-	if text := fmt.Sprintf("%v %+v %#v", err, err, err); strings.Contains(text, "canary") || strings.Contains(text, "127.0.0.1") {
-		t.Error("the error holds a secret, text from upstream or an address")
-	}
-	return e
 }
 
 // parseBody parses a response to op, without HTTP.
