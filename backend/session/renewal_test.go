@@ -106,6 +106,19 @@ func TestOneSessionOnly(t *testing.T) {
 	}
 }
 
+// callIn begins a call that must not be repeated, and sends it after d.
+func callIn(d time.Duration, s *Session) <-chan error {
+	result := make(chan error, 1)
+	go func() {
+		_, err := s.UseOnce(context.Background(), func(ctx context.Context, by ecgrid.Credential) error {
+			time.Sleep(d)
+			return getKey(s)(ctx, by)
+		})
+		result <- err
+	}()
+	return result
+}
+
 // A call in progress keeps its session during a renewal, since some calls must not be
 // repeated. The end of the Session does not wait for it.
 func TestRenewalDuringACall(t *testing.T) {
@@ -115,14 +128,7 @@ func TestRenewalDuringACall(t *testing.T) {
 			s := p.session(idle(2 * time.Hour))
 			noErr(t, read(s))
 			time.Sleep(58*time.Minute + 59*time.Second)
-			result := make(chan error, 1)
-			go func() {
-				_, err := s.UseOnce(context.Background(), func(ctx context.Context, by ecgrid.Credential) error {
-					time.Sleep(10 * time.Second)
-					return getKey(s)(ctx, by)
-				})
-				result <- err
-			}()
+			result := callIn(10*time.Second, s)
 			time.Sleep(2 * time.Second)
 			noErr(t, read(s)) // starts the renewal
 			time.Sleep(time.Second)
@@ -241,14 +247,7 @@ func TestLifetimeEndsDuringACall(t *testing.T) {
 		noErr(t, read(s))
 		time.Sleep(59*time.Minute + 55*time.Second)
 		f.slow(20*time.Second, "Login")
-		result := make(chan error, 1)
-		go func() {
-			_, err := s.UseOnce(context.Background(), func(ctx context.Context, by ecgrid.Credential) error {
-				time.Sleep(10 * time.Second)
-				return getKey(s)(ctx, by)
-			})
-			result <- err
-		}()
+		result := callIn(10*time.Second, s)
 		time.Sleep(6 * time.Second)
 		_ = read(s)
 		noErr(t, <-result)

@@ -332,13 +332,7 @@ func TestFailures(t *testing.T) {
 			if (key != "") != c.answered {
 				t.Errorf("answered with a key: %t", key != "")
 			}
-			s.SetRates(Rates{})
-			for s.PendingChanges() > 0 {
-				time.Sleep(time.Millisecond)
-			}
-			if made := len(s.KeyChanges(2)) == 1; made != c.applied {
-				t.Errorf("applied: %t", made)
-			}
+			checkApplied(t, s, c.applied)
 			client.CloseIdleConnections()
 			if v, err := client.call("Version"); err != nil || v == "" {
 				t.Error("the service does not work afterwards:", err)
@@ -423,5 +417,17 @@ func TestTakeDown(t *testing.T) {
 		if v, err := c.call("Version"); err != nil || v == "" {
 			t.Errorf("hang %t: %v", hang, err)
 		}
+	}
+}
+
+// checkApplied ends all failures, and checks whether the key of user 2 was replaced.
+func checkApplied(t *testing.T, s *Server, want bool) {
+	t.Helper()
+	s.SetRates(Rates{})
+	for s.PendingChanges() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if made := len(s.KeyChanges(2)) == 1; made != want {
+		t.Errorf("applied: %t", made)
 	}
 }

@@ -293,13 +293,7 @@ func TestRESTFailures(t *testing.T) {
 			if a.status != c.status || c.code != nil && a.fields["errorCode"] != c.code || (a.header.Get("Retry-After") != "") != c.wantWait && c.status != 503 {
 				t.Error(a.code(), err)
 			}
-			s.SetRates(Rates{})
-			for s.PendingChanges() > 0 {
-				time.Sleep(time.Millisecond)
-			}
-			if made := len(s.KeyChanges(2)) == 1; made != c.applied {
-				t.Errorf("applied: %t", made)
-			}
+			checkApplied(t, s, c.applied)
 			client.CloseIdleConnections()
 			if a := client.call(t, "", "GET /auth/version", ""); a.status != 200 {
 				t.Error("the service does not work afterwards:", a.code())

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"testing"
+	"testing/synctest"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
 	"vault-plugin-ecgrid/internal/ecgrid/clienttest"
@@ -72,6 +73,39 @@ func eachProtocol(t *testing.T, test func(t *testing.T, p *protocol)) {
 			test(t, p)
 		})
 	}
+}
+
+// eachOperation runs a parallel test in virtual time for each operation of each protocol.
+func eachOperation(t *testing.T, test func(t *testing.T, p *protocol, op operation)) {
+	t.Helper()
+	eachIf(t, func(operation) bool { return true }, test)
+}
+
+// eachRead does so for those that may be retried.
+func eachRead(t *testing.T, test func(t *testing.T, p *protocol, op operation)) {
+	t.Helper()
+	eachIf(t, func(op operation) bool { return op.read }, test)
+}
+
+// eachPooled does so for those that use pooled connections.
+func eachPooled(t *testing.T, test func(t *testing.T, p *protocol, op operation)) {
+	t.Helper()
+	eachIf(t, operation.pooled, test)
+}
+
+func eachIf(t *testing.T, holds func(operation) bool, test func(t *testing.T, p *protocol, op operation)) {
+	t.Helper()
+	eachProtocol(t, func(t *testing.T, p *protocol) {
+		for _, op := range p.operations {
+			if !holds(op) {
+				continue
+			}
+			t.Run(op.name, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) { test(t, p, op) })
+			})
+		}
+	})
 }
 
 // connect returns a client that does not wait between attempts.

@@ -17,29 +17,6 @@ import (
 // always, a POST if nothing of it was written. REST has both. The same must hold for requests
 // with a body, which only the client repeats.
 
-// eachRead runs a parallel test in virtual time for each read, and eachOperation for each
-// operation.
-func eachRead(t *testing.T, test func(t *testing.T, p *protocol, op operation)) {
-	t.Helper()
-	eachOperation(t, func(t *testing.T, p *protocol, op operation) {
-		if op.read {
-			test(t, p, op)
-		}
-	})
-}
-
-func eachOperation(t *testing.T, test func(t *testing.T, p *protocol, op operation)) {
-	t.Helper()
-	eachProtocol(t, func(t *testing.T, p *protocol) {
-		for _, op := range p.operations {
-			t.Run(op.name, func(t *testing.T) {
-				t.Parallel()
-				synctest.Test(t, func(t *testing.T) { test(t, p, op) })
-			})
-		}
-	})
-}
-
 var errRefused = errors.New(canaryUpstream)
 
 func refuseAll(int32) error { return errRefused }

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"testing/synctest"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
 	"vault-plugin-ecgrid/internal/ecgrid/httpclient"
@@ -195,19 +194,12 @@ func TestSentCoversAllAttempts(t *testing.T) {
 // a new one.
 func TestSecondAttemptUsesNewConnection(t *testing.T) {
 	t.Parallel()
-	eachProtocol(t, func(t *testing.T, p *protocol) {
-		for _, op := range p.pooled() {
-			t.Run(op.name, func(t *testing.T) {
-				t.Parallel()
-				synctest.Test(t, func(t *testing.T) {
-					c, network, _ := serveSlowly(t, p, 8)
-					network.hangUp.Store(network.dials.Load())
-					op.wantSuccess(t, c, session)
-					if n := network.dials.Load(); n != 8+1 {
-						t.Errorf("%d connections, want 1 new one", n)
-					}
-				})
-			})
+	eachPooled(t, func(t *testing.T, p *protocol, op operation) {
+		c, network, _ := serveSlowly(t, p, 8)
+		network.hangUp.Store(network.dials.Load())
+		op.wantSuccess(t, c, session)
+		if n := network.dials.Load(); n != 8+1 {
+			t.Errorf("%d connections, want 1 new one", n)
 		}
 	})
 }

@@ -54,25 +54,18 @@ func serveSlowly(t *testing.T, p *protocol, n int) (*client, *network, *slowServ
 // costs the others nothing.
 func TestSilentConnectionsInARow(t *testing.T) {
 	t.Parallel()
-	eachProtocol(t, func(t *testing.T, p *protocol) {
-		for _, op := range p.pooled() {
-			t.Run(op.name, func(t *testing.T) {
-				t.Parallel()
-				synctest.Test(t, func(t *testing.T) {
-					c, network, _ := serveSlowly(t, p, 16)
-					network.forget()
-					start := time.Now()
-					for range 16 {
-						op.wantSuccess(t, c, session)
-					}
-					if took := time.Since(start); took > httpclient.MaxSilence+16*httpclient.QuietTime {
-						t.Errorf("16 reads took %v", took)
-					}
-					if n := network.dials.Load(); n != 16+2 {
-						t.Errorf("%d connections, want 2 new ones", n)
-					}
-				})
-			})
+	eachPooled(t, func(t *testing.T, p *protocol, op operation) {
+		c, network, _ := serveSlowly(t, p, 16)
+		network.forget()
+		start := time.Now()
+		for range 16 {
+			op.wantSuccess(t, c, session)
+		}
+		if took := time.Since(start); took > httpclient.MaxSilence+16*httpclient.QuietTime {
+			t.Errorf("16 reads took %v", took)
+		}
+		if n := network.dials.Load(); n != 16+2 {
+			t.Errorf("%d connections, want 2 new ones", n)
 		}
 	})
 }
