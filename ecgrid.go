@@ -26,7 +26,8 @@ The ecgrid secrets engine returns the API keys of ECGrid users as leased secrets
 
 Write the login of one ECGrid user, or an API key, to "config". Then "keys/<user_id>"
 returns the API key of any user that this login can see, and "creds/<name>" returns the
-key of a role's user with the role's lease settings. ECGrid has one long-lived API key
+key of a role's user with the role's lease settings, or "static-creds/<name>" without a
+lease. ECGrid has one long-lived API key
 per user, and all leases of a user share it.
 
 "rotate-key" and "rotate-role" replace keys, and "rotate-root" changes the login's own
@@ -135,6 +136,7 @@ func (p *Plugin) newBackend(conf *logical.BackendConfig) *mount {
 			m.keysPaths(),
 			m.rolesPaths(),
 			m.credsPaths(),
+			m.staticCredsPaths(),
 			m.rotatePaths(),
 			m.statusPaths(),
 			m.infoPaths(),

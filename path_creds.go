@@ -26,7 +26,7 @@ rotate_on_revoke, the key is replaced when the last such lease ends.
 // credsPaths serves creds/<name>.
 func (m *mount) credsPaths() []*framework.Path {
 	fields := apiKeyFields()
-	fields[fieldRole] = &framework.FieldSchema{Type: framework.TypeString, Description: "Name of the role."}
+	fields[fieldRole] = roleField()
 	return []*framework.Path{{
 		Pattern: credsPattern + framework.GenericNameRegex(fieldName),
 		DisplayAttrs: &framework.DisplayAttributes{
@@ -44,6 +44,11 @@ func (m *mount) credsPaths() []*framework.Path {
 		HelpSynopsis:    credsHelpSynopsis,
 		HelpDescription: credsHelpDescription,
 	}}
+}
+
+// roleField is the role name in a response.
+func roleField() *framework.FieldSchema {
+	return &framework.FieldSchema{Type: framework.TypeString, Description: "Name of the role."}
 }
 
 // readCreds serves GET creds/<name>.

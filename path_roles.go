@@ -23,7 +23,7 @@ Lists the names of all roles. It does not call ECGrid.
 	rolesHelpSynopsis    = "Manage a role: a name for one user's API key, with its own lease and rotation settings."
 	rolesHelpDescription = `
 A role names one ECGrid user. "creds/<name>" returns that user's API key with the
-role's lease settings.
+role's lease settings, and "static-creds/<name>" returns it without a lease.
 
 ECGrid has one key per user. Replacing the key takes effect at once for everyone who
 uses it.

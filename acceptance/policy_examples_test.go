@@ -24,7 +24,7 @@ type request struct {
 // in which they work. The policy denies all others in everyRequest.
 var policyTable = map[string][]request{
 	"team-5001":    {{http.MethodGet, "ecgrid/keys/5001", nil}},
-	"team-by-role": {{http.MethodGet, "ecgrid/creds/gateway", nil}},
+	"team-by-role": {{http.MethodGet, "ecgrid/creds/gateway", nil}, {http.MethodGet, "ecgrid/static-creds/gateway", nil}},
 	"auditors": {
 		{http.MethodGet, "ecgrid/config", nil},
 		{list, "ecgrid/keys", nil},
@@ -68,6 +68,9 @@ var everyRequest = slices.Concat(policyTable["operators"], []request{
 	{http.MethodGet, "ecgrid/creds/gateway", nil},
 	{http.MethodGet, "ecgrid/creds/other", nil},
 	{http.MethodGet, "ecgrid/creds/gateway/x", nil},
+	{http.MethodGet, "ecgrid/static-creds/gateway", nil},
+	{http.MethodGet, "ecgrid/static-creds/other", nil},
+	{http.MethodGet, "ecgrid/static-creds/gateway/x", nil},
 	{http.MethodPost, "ecgrid/keys/5001", fields{"ttl": "1m"}},
 	{http.MethodPost, "ecgrid/creds/gateway", nil},
 	{http.MethodGet, "sys/policies/acl/team-5001", nil},
@@ -144,12 +147,12 @@ func TestOperatorsNeverReadKeys(t *testing.T) {
 	m.configure(t, nil)
 	m.ok(t, http.MethodPost, m.at("roles/gateway"), fields{"user_id": 5001})
 	m.writeExamplePolicy(t, "operators")
-	for name, pattern := range map[string]string{"all": "ecgrid/*", "keys": "ecgrid/keys/*", "creds": "ecgrid/creds/*"} {
+	for name, pattern := range map[string]string{"all": "ecgrid/*", "keys": "ecgrid/keys/*", "creds": "ecgrid/creds/*", "static-creds": "ecgrid/static-creds/*"} {
 		m.ok(t, http.MethodPut, path("sys/policies/acl", name), fields{"policy": fmt.Sprintf(`path %q { capabilities = ["read"] }`, pattern)})
 	}
-	client := m.withPolicies(t, "operators", "all", "keys", "creds")
+	client := m.withPolicies(t, "operators", "all", "keys", "creds", "static-creds")
 	client.read(t, m.at("config"))
-	for _, p := range []string{"keys/5001", "keys/5002", "creds/gateway"} {
+	for _, p := range []string{"keys/5001", "keys/5002", "creds/gateway", "static-creds/gateway"} {
 		client.wantStatus(t, http.StatusForbidden, http.MethodGet, m.at(p), nil)
 	}
 }

@@ -6,6 +6,7 @@
 //	configs      config_write.go      writes and deletes the config
 //	rootRotator  rotate_root.go       changes the password of the login
 //	leases       lease_issue.go       issues, renews and revokes leases
+//	staticCreds  static_creds.go      reads the keys of roles without a lease
 //	roles        roles.go             stores roles, rotates the keys of roles
 //	keyRotator   rotate_key.go        replaces users' keys
 //	holders      lease_holders.go     records the leases after which a key is replaced
@@ -60,6 +61,7 @@ type Engine struct {
 	*configs
 	*rootRotator
 	*leases
+	*staticCreds
 	*roles
 	*keyRotator
 
@@ -86,6 +88,7 @@ func New(o Options) *Engine {
 		configs:     &configs{c, root},
 		rootRotator: root,
 		leases:      &leases{connections: c, rotator: rotator, roles: r, holders: &holders{c}},
+		staticCreds: &staticCreds{c, r},
 		roles:       r,
 		keyRotator:  rotator,
 	}

@@ -18,6 +18,7 @@ type Role struct {
 	RotateOnRevoke bool          `json:"rotate_on_revoke,omitempty"`
 	Schedule       Schedule      `json:"schedule,omitzero"`
 	Rotation       Rotation      `json:"rotation,omitzero"`
+	Since          time.Time     `json:"since,omitzero"` // when it got its user
 
 	Rotating Rotating `json:"rotating,omitzero"`
 }
@@ -62,8 +63,8 @@ func (p RolePatch) apply(old *Role, now time.Time, fraction float64) (Role, erro
 		return r, err
 	}
 	otherUser := old != nil && old.UserID != r.UserID
-	if otherUser {
-		r.Rotation = Rotation{}
+	if old == nil || otherUser {
+		r.Rotation, r.Since = Rotation{}, now.UTC()
 	}
 	if schedule != r.Schedule || otherUser {
 		r.Schedule, r.Rotating = schedule, Rotating{}

@@ -23,6 +23,7 @@ func TestRolePatch(t *testing.T) {
 		UserID: 5001, Description: "d", TTL: time.Minute, MaxTTL: time.Hour, RotateOnRevoke: true, Schedule: hourly,
 		Rotation: Rotation{Last: clock(11, 30, 0), Next: clock(12, 30, 0), NotBefore: clock(12, 31, 0), LastError: "x", Failures: 1},
 		Rotating: Rotating{Fingerprint: "fingerprint", Due: clock(12, 30, 0)},
+		Since:    clock(10, 0, 0),
 	}
 	with := func(change func(*Role)) *Role {
 		r := old
@@ -35,9 +36,9 @@ func TestRolePatch(t *testing.T) {
 		patch RolePatch
 		want  *Role // nil: refused
 	}{
-		"only a user":              {nil, RolePatch{UserID: user}, &Role{UserID: 5001}},
+		"only a user":              {nil, RolePatch{UserID: user}, &Role{UserID: 5001, Since: now}},
 		"without a user":           {nil, RolePatch{Description: ptr("d")}, nil},
-		"all fields":               {nil, RolePatch{UserID: user, Description: ptr("d"), TTL: ptr(time.Minute), MaxTTL: ptr(time.Hour), RotateOnRevoke: ptr(true), Schedule: SchedulePatch{Period: ptr(time.Hour)}}, &Role{UserID: 5001, Description: "d", TTL: time.Minute, MaxTTL: time.Hour, RotateOnRevoke: true, Schedule: hourly, Rotation: planned(clock(13, 0, 0))}},
+		"all fields":               {nil, RolePatch{UserID: user, Description: ptr("d"), TTL: ptr(time.Minute), MaxTTL: ptr(time.Hour), RotateOnRevoke: ptr(true), Schedule: SchedulePatch{Period: ptr(time.Hour)}}, &Role{UserID: 5001, Description: "d", TTL: time.Minute, MaxTTL: time.Hour, RotateOnRevoke: true, Schedule: hourly, Rotation: planned(clock(13, 0, 0)), Since: now}},
 		"no field":                 {&old, RolePatch{}, &old},
 		"the same values":          {&old, RolePatch{UserID: user, Schedule: SchedulePatch{Period: ptr(time.Hour)}}, &old},
 		"description":              {&old, RolePatch{Description: ptr("")}, with(func(r *Role) { r.Description = "" })},
@@ -61,11 +62,13 @@ func TestRolePatch(t *testing.T) {
 		"no schedule any more": {&old, RolePatch{Schedule: SchedulePatch{Period: ptr(time.Duration(0))}}, with(func(r *Role) {
 			r.Rotating, r.Schedule, r.Rotation.Next, r.Rotation.NotBefore = Rotating{}, Schedule{}, time.Time{}, time.Time{}
 		})},
-		"another user": {&old, RolePatch{UserID: ptr(int32(5002))}, with(func(r *Role) { r.UserID, r.Rotation, r.Rotating = 5002, planned(clock(13, 0, 0)), Rotating{} })},
-		"another user, other period": {&old, RolePatch{UserID: ptr(int32(5002)), Schedule: SchedulePatch{Period: ptr(2 * time.Hour)}}, with(func(r *Role) {
-			r.UserID, r.Schedule.Period, r.Rotation, r.Rotating = 5002, 2*time.Hour, planned(clock(14, 0, 0)), Rotating{}
+		"another user": {&old, RolePatch{UserID: ptr(int32(5002))}, with(func(r *Role) {
+			r.UserID, r.Since, r.Rotation, r.Rotating = 5002, now, planned(clock(13, 0, 0)), Rotating{}
 		})},
-		"another user, no schedule": {&Role{UserID: 5001, Rotation: Rotation{Last: now}}, RolePatch{UserID: ptr(int32(5002))}, &Role{UserID: 5002}},
+		"another user, other period": {&old, RolePatch{UserID: ptr(int32(5002)), Schedule: SchedulePatch{Period: ptr(2 * time.Hour)}}, with(func(r *Role) {
+			r.UserID, r.Since, r.Schedule.Period, r.Rotation, r.Rotating = 5002, now, 2*time.Hour, planned(clock(14, 0, 0)), Rotating{}
+		})},
+		"another user, no schedule": {&Role{UserID: 5001, Rotation: Rotation{Last: now}}, RolePatch{UserID: ptr(int32(5002))}, &Role{UserID: 5002, Since: now}},
 	} {
 		got, err := tt.patch.apply(tt.old, now, 0)
 		if tt.want == nil {
@@ -101,7 +104,7 @@ func TestRoles(t *testing.T) {
 		writeRole(t, e, "b", RolePatch{})
 		writeRole(t, e, "a", RolePatch{TTL: ptr(time.Hour)})
 		writeRole(t, e, "a", RolePatch{Description: ptr("d")})
-		if r := readRole(t, e, "a"); r != (Role{UserID: 5001, TTL: time.Hour, Description: "d"}) {
+		if r := readRole(t, e, "a"); r != (Role{UserID: 5001, TTL: time.Hour, Description: "d", Since: clock(0, 0, 0)}) {
 			t.Errorf("after two writes: %+v", r)
 		}
 		wantList("a", "b")

@@ -48,3 +48,7 @@ path "ecgrid/keys/*" {
 path "ecgrid/creds/*" {
   capabilities = ["deny"]
 }
+
+path "ecgrid/static-creds/*" {
+  capabilities = ["deny"]
+}

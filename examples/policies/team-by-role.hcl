@@ -4,3 +4,8 @@
 path "ecgrid/creds/gateway" {
   capabilities = ["read"]
 }
+
+# The same key without a lease, for consumers that poll. Keep the one that the team uses.
+path "ecgrid/static-creds/gateway" {
+  capabilities = ["read"]
+}

@@ -1,0 +1,196 @@
+// Package consumertest is the test kit of the programs that read keys from Vault: Vault
+// Agent, operators, Terraform and clients. A World is what they run against. Measure runs
+// one of them through a rotation and two outages, and reports a row of docs/consumers.md.
+package consumertest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"vault-plugin-ecgrid/acceptance/vaulttest"
+	"vault-plugin-ecgrid/internal/simulator"
+)
+
+const (
+	// UserID is the ECGrid user whose key the consumers read.
+	UserID = simulator.UserID5001
+	// Role is a role of that user, for creds/ and static-creds/.
+	Role = "edi-gateway"
+	// Policy allows to read the user's key by all three paths, and nothing else.
+	Policy = "edi-gateway"
+)
+
+type fields = map[string]any
+
+// World is a Vault with the plugin at ecgrid/, and an ECGrid, both over TLS.
+type World struct {
+	vaulttest.Client // with the root token
+
+	Dir      string // a directory of the test; ca.pem in it is Vault's CA
+	VaultBin string
+	Grid     *simulator.Server
+
+	unsealKey string
+	process   *vaulttest.Process
+}
+
+// Start starts a World. Leases of the user's key last for ttl. Everything ends with the
+// test. Then Vault's log and audit log are searched for secrets.
+func Start(t testing.TB, ttl time.Duration) *World {
+	t.Helper()
+	w := &World{Dir: t.TempDir()}
+	var err error
+	if w.VaultBin, err = vaulttest.FindVault(Root()); errors.Is(err, vaulttest.ErrNoVault) {
+		t.Skip(err)
+	}
+	w.must(t, err)
+	w.Grid, err = simulator.Start(simulator.Options{}, simulator.ServerOptions{TLS: true})
+	w.must(t, err)
+	t.Cleanup(func() { _ = w.Grid.Close() })
+	w.startVault(t)
+	t.Cleanup(func() { w.stop(t) })
+	w.mount(t, ttl)
+	return w
+}
+
+// Root is the repository.
+func Root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..")
+}
+
+// CAFile is the file with Vault's CA.
+func (w *World) CAFile() string { return filepath.Join(w.Dir, "ca.pem") }
+
+func (w *World) startVault(t testing.TB) {
+	t.Helper()
+	plugin, err := vaulttest.InstallPlugin(Root(), filepath.Join(w.Dir, "plugins"))
+	w.must(t, err)
+	addr, trust, err := vaulttest.Config{Dir: w.Dir, PluginDir: plugin.Dir, Raft: true}.Write()
+	w.must(t, err)
+	w.Client = vaulttest.Client{Addr: addr, HTTP: &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: trust}}}
+	w.process, err = vaulttest.Serve(w.VaultBin, w.Dir, w.Client)
+	w.must(t, err)
+	w.unsealKey, w.Token, err = w.Initialize()
+	w.must(t, errors.Join(err, w.Unseal(w.unsealKey)))
+	w.Write(t, "sys/audit/file", fields{"type": "file", "options": fields{"file_path": w.auditPath()}})
+	w.Write(t, "sys/plugins/catalog/secret/"+vaulttest.PluginName, fields{"command": vaulttest.PluginName, "sha256": plugin.Sum, "version": plugin.Version})
+}
+
+func (w *World) mount(t testing.TB, ttl time.Duration) {
+	t.Helper()
+	admin, _ := w.Grid.User(simulator.AdminUserID)
+	w.Write(t, "sys/mounts/ecgrid", fields{"type": vaulttest.PluginName})
+	w.Write(t, "ecgrid/config", fields{
+		"url": w.Grid.SOAP, "ca_cert": string(w.Grid.CACert), "username": admin.LoginName, "password": admin.Password,
+		"request_timeout": "2s", "ttl": seconds(ttl),
+	})
+	w.Write(t, "ecgrid/roles/"+Role, fields{"user_id": UserID, "ttl": seconds(ttl)})
+	rules := fmt.Sprintf("path \"ecgrid/keys/%d\" { capabilities = [\"read\"] }\n", UserID)
+	for _, path := range []string{"creds", "static-creds"} {
+		rules += fmt.Sprintf("path \"ecgrid/%s/%s\" { capabilities = [\"read\"] }\n", path, Role)
+	}
+	w.Write(t, "sys/policies/acl/"+Policy, fields{"policy": rules})
+}
+
+func seconds(d time.Duration) int { return int(d / time.Second) }
+
+// Write writes to a path of Vault with the root token. Any refusal ends the test.
+func (w *World) Write(t testing.TB, path string, body any) vaulttest.Response {
+	t.Helper()
+	r, err := w.Do(http.MethodPut, path, body)
+	w.must(t, err)
+	if !r.OK() {
+		t.Fatalf("%s answered %d: %s", path, r.Status, r.Errors)
+	}
+	return r
+}
+
+// AppRole makes an AppRole with Policy. Its tokens can be renewed for as long as it exists.
+func (w *World) AppRole(t testing.TB) (roleID, secretID string) {
+	t.Helper()
+	if r, err := w.Do(http.MethodGet, "auth/approle/role", nil); err != nil || r.Status == http.StatusForbidden {
+		w.Write(t, "sys/auth/approle", fields{"type": "approle"})
+	}
+	const role = "auth/approle/role/" + Role
+	w.Write(t, role, fields{"token_policies": Policy, "token_period": "1h"})
+	r, err := w.Do(http.MethodGet, role+"/role-id", nil)
+	w.must(t, err)
+	return fmt.Sprint(r.Data["role_id"]), fmt.Sprint(w.Write(t, role+"/secret-id", nil).Data["secret_id"])
+}
+
+// ReaderToken makes a token with Policy.
+func (w *World) ReaderToken(t testing.TB) string {
+	t.Helper()
+	return w.Write(t, "auth/token/create", fields{"policies": []string{Policy}, "period": "1h"}).Auth.ClientToken
+}
+
+// Key is the user's key at ECGrid.
+func (w *World) Key() string {
+	u, _ := w.Grid.User(UserID)
+	return u.APIKey
+}
+
+// Rotate replaces the user's key through the plugin.
+func (w *World) Rotate(t testing.TB) {
+	t.Helper()
+	w.Write(t, fmt.Sprint("ecgrid/rotate-key/", UserID), nil)
+}
+
+// ECGridDown makes ECGrid reset every connection until up is called.
+func (w *World) ECGridDown() (up func()) {
+	return w.Grid.Inject(simulator.Fault{Answer: simulator.AnswerReset})
+}
+
+// VaultDown kills Vault with SIGKILL. Up starts and unseals it again.
+func (w *World) VaultDown(t testing.TB) (up func()) {
+	plugins := w.process.Plugins()
+	w.process.Kill()
+	for _, pid := range plugins {
+		vaulttest.Signal(pid, syscall.SIGKILL)
+	}
+	return func() {
+		t.Helper()
+		var err error
+		w.process, err = vaulttest.Serve(w.VaultBin, w.Dir, w.Client)
+		w.must(t, err)
+		w.must(t, w.Unseal(w.unsealKey))
+	}
+}
+
+func (w *World) auditPath() string { return filepath.Join(w.Dir, "audit.log") }
+func (w *World) logPath() string   { return filepath.Join(w.Dir, "vault.log") }
+
+func (w *World) stop(t testing.TB) {
+	plugins := w.process.Plugins()
+	w.process.Stop()
+	for _, pid := range plugins {
+		vaulttest.Signal(pid, syscall.SIGKILL)
+	}
+	for _, path := range []string{w.logPath(), w.auditPath()} {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, secret := range w.Grid.Secrets() {
+			if bytes.Contains(raw, []byte(secret)) {
+				t.Errorf("%s contains a secret of %d bytes", filepath.Base(path), len(secret))
+			}
+		}
+	}
+}
+
+func (w *World) must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
