@@ -260,19 +260,21 @@ func (l *load) disturb(ctx context.Context, every time.Duration) {
 		{"plugin killed", l.killPlugin},
 		{"ECGrid refuses", func() error { l.grid.TakeDown(3*time.Second, false); return nil }},
 		{"plugin reloaded", func() error {
+			defer l.orphanSessions(time.Now()) // Vault kills it a moment later
 			l.v.do(http.MethodPut, "sys/plugins/reload/backend", fields{"plugin": pluginName})
-			l.orphanSessions() // Vault kills it a moment later
 			return nil
 		}},
 		{"Vault killed", func() error {
+			began := time.Now()
 			l.v.kill()
-			l.orphanSessions()
+			l.orphanSessions(began)
 			return l.restart(l.v.launch)
 		}},
 		{"ECGrid hangs", func() error { l.grid.TakeDown(3*time.Second, true); return nil }},
 		{"Vault sealed", func() error {
+			began := time.Now() // storage is sealed from then on, and the plugin ends later
 			l.v.do(http.MethodPut, "sys/seal", nil)
-			l.orphanSessions()
+			l.orphanSessions(began)
 			return l.restart(func() error { return nil })
 		}},
 	}
@@ -290,10 +292,11 @@ func (l *load) restart(launch func() error) error {
 }
 
 func (l *load) killPlugin() error {
+	defer l.orphanSessions(time.Now())
 	l.v.killPlugin()
-	l.orphanSessions()
 	return nil
 }
 
-// orphanSessions is for a process that was killed before it stored its SessionID.
-func (l *load) orphanSessions() { l.grid.OrphanSessions(time.Now().Add(-2 * time.Second)) }
+// orphanSessions is for a process that could not store its SessionID any more, or not log
+// out, because it was ended since then.
+func (l *load) orphanSessions(since time.Time) { l.grid.OrphanSessions(since.Add(-2 * time.Second)) }
