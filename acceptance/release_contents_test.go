@@ -8,10 +8,13 @@ import (
 	"debug/buildinfo"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -51,59 +54,98 @@ func contents(t *testing.T, dir string) map[string][]byte {
 	return all
 }
 
+const simulatorName = "ecgrid-simulator"
+
+// releasedProgram is a program in a release, and what its image has to say.
+type releasedProgram struct {
+	name, imageDir string
+	version        string // the flag that prints it
+	says           string // what that prints, with the version and the commit
+	documents      []string
+	config         imageConfig
+	files          []string // in the image, beside the binary
+}
+
+// imageConfig is what a container engine reads of an image.
+type imageConfig struct {
+	User, WorkingDir string
+	Entrypoint, Cmd  []string
+	ExposedPorts     map[string]struct{}
+}
+
+var releasedPrograms = []releasedProgram{
+	{
+		name: pluginName, imageDir: "oci", version: "-version", says: pluginName + " %s %s\n",
+		documents: []string{"README.md", "docs/release.md", "docs/simulator.md"},
+		config:    imageConfig{User: "65532:65532", Entrypoint: []string{"/" + pluginName}},
+		files:     []string{"etc/ssl/certs/ca-certificates.crt"},
+	},
+	{
+		name: simulatorName, imageDir: "oci-simulator", version: "--version", says: simulatorName + " %s (%s)\n",
+		documents: []string{"docs/simulator.md"},
+		config: imageConfig{User: "65532:65532", WorkingDir: "/data", ExposedPorts: map[string]struct{}{"8080/tcp": {}},
+			Entrypoint: []string{"/" + simulatorName, "--listen=0.0.0.0:8080"}, Cmd: []string{"--show-credentials"}},
+		files: []string{"data/"},
+	},
+}
+
 func TestReleaseContents(t *testing.T) {
 	r := needReleases(t).first
 	t.Run("sums", func(t *testing.T) {
 		listed := sums(t, filepath.Join(r.dist, "SHA256SUMS"))
 		for name, content := range contents(t, r.dist) {
 			switch {
-			case name == "SHA256SUMS", strings.HasPrefix(name, "oci/") && name != "oci/index.json":
+			case name == "SHA256SUMS", strings.Contains(name, "/") && filepath.Base(name) != "index.json":
 			case listed[name] != sumOf(content):
 				t.Errorf("SHA256SUMS has a wrong sum for %s: %q", name, listed[name])
 			}
 		}
 	})
-	dir := r.unpack(t)
-	binary := readAll(filepath.Join(dir, pluginName))
-	t.Run("archive", func(t *testing.T) {
-		if sumOf(binary) != r.binarySum(t) {
-			t.Error("SHA256SUMS.binaries is wrong")
+	for _, p := range releasedPrograms {
+		dir := r.unpackProgram(t, p.name)
+		binary := readAll(filepath.Join(dir, p.name))
+		t.Run(p.name+" archive", func(t *testing.T) { p.checkArchive(t, r, dir, binary) })
+		t.Run(p.name+" SBOM", func(t *testing.T) { p.checkSBOM(t, r, binary) })
+		t.Run(p.name+" OCI image", func(t *testing.T) { p.checkImage(t, r) })
+	}
+}
+
+func (p releasedProgram) checkArchive(t *testing.T, r release, dir string, binary []byte) {
+	if sumOf(binary) != r.binarySumOf(t, p.name) {
+		t.Error("SHA256SUMS.binaries is wrong")
+	}
+	said, err := command(dir, nil, "./"+p.name, p.version)
+	if want := fmt.Sprintf(p.says, r.version, r.commit); err != nil || said != want {
+		t.Errorf("%s prints %q, want %q: %v", p.version, said, want, err)
+	}
+	for _, place := range []string{suite.dir, repoRoot()} {
+		if bytes.Contains(binary, []byte(place)) {
+			t.Errorf("the binary contains the path %s", place)
 		}
-		said, err := command(dir, nil, "./"+pluginName, "-version")
-		if want := strings.Join([]string{pluginName, r.version, r.commit}, " ") + "\n"; err != nil || said != want {
-			t.Errorf("-version prints %q, want %q: %v", said, want, err)
+	}
+	for _, document := range p.documents {
+		if packed := readAll(filepath.Join(dir, document)); len(packed) == 0 || !bytes.Equal(packed, readAll(filepath.Join(repoRoot(), document))) {
+			t.Errorf("%s is not the repository's", document)
 		}
-		for _, place := range []string{suite.dir, repoRoot()} {
-			if bytes.Contains(binary, []byte(place)) {
-				t.Errorf("the binary contains the path %s", place)
-			}
-		}
-		for _, document := range []string{"README.md", "docs/release.md"} {
-			if packed := readAll(filepath.Join(dir, document)); len(packed) == 0 || !bytes.Equal(packed, readAll(filepath.Join(repoRoot(), document))) {
-				t.Errorf("%s is not the repository's", document)
-			}
-		}
-	})
-	t.Run("SBOM", func(t *testing.T) { checkSBOM(t, r, binary) })
-	t.Run("OCI image", func(t *testing.T) { checkImage(t, r) })
+	}
 }
 
 // checkSBOM compares the SBOM with the build information in the binary.
-func checkSBOM(t *testing.T, r release, binary []byte) {
+func (p releasedProgram) checkSBOM(t *testing.T, r release, binary []byte) {
 	var bom struct {
 		BOMFormat string `json:"bomFormat"`
 		Metadata  struct {
 			Component struct {
-				Version string
-				Hashes  []struct{ Content string }
+				Name, Version string
+				Hashes        []struct{ Content string }
 			}
 		}
 		Components []struct{ Name, Version string }
 	}
-	if err := json.Unmarshal(readAll(filepath.Join(r.dist, r.stem()+".cdx.json")), &bom); err != nil {
+	if err := json.Unmarshal(readAll(filepath.Join(r.dist, r.stemOf(p.name)+".cdx.json")), &bom); err != nil {
 		t.Fatal(err)
 	}
-	if c := bom.Metadata.Component; bom.BOMFormat != "CycloneDX" || c.Version != r.version || len(c.Hashes) != 1 || c.Hashes[0].Content != r.binarySum(t) {
+	if c := bom.Metadata.Component; bom.BOMFormat != "CycloneDX" || c.Name != p.name || c.Version != r.version || len(c.Hashes) != 1 || c.Hashes[0].Content != sumOf(binary) {
 		t.Errorf("not a CycloneDX SBOM of the binary: %+v", bom.Metadata)
 	}
 	var got []string
@@ -154,11 +196,11 @@ func (l imageLayout) decode(raw []byte, into any) {
 	}
 }
 
-func checkImage(t *testing.T, r release) {
+func (p releasedProgram) checkImage(t *testing.T, r release) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the image holds the Linux binaries")
 	}
-	l := imageLayout{t, filepath.Join(r.dist, "oci")}
+	l := imageLayout{t, filepath.Join(r.dist, p.imageDir)}
 	var index, images imageIndex
 	var manifest struct {
 		Config imageDescriptor
@@ -173,38 +215,42 @@ func checkImage(t *testing.T, r release) {
 		t.Fatalf("the image is for %+v", images.Manifests)
 	}
 	l.decode(l.blob(images.Manifests[0]), &manifest)
-	l.checkConfig(manifest.Config, r)
+	l.checkConfig(manifest.Config, r, p)
 	if len(manifest.Layers) != 1 {
 		t.Fatalf("%d layers", len(manifest.Layers))
 	}
 	files := untar(t, l.blob(manifest.Layers[0]))
-	if sumOf(files[pluginName]) != r.binarySum(t) {
+	if sumOf(files[p.name]) != r.binarySumOf(t, p.name) {
 		t.Error("the image's binary is not the one of SHA256SUMS.binaries")
 	}
-	if !x509.NewCertPool().AppendCertsFromPEM(files["etc/ssl/certs/ca-certificates.crt"]) {
+	names := slices.Sorted(maps.Keys(files))
+	if want := slices.Sorted(slices.Values(append(slices.Clone(p.files), p.name))); !slices.Equal(names, want) {
+		t.Errorf("the image has %q, want %q", names, want)
+	}
+	if roots, has := files["etc/ssl/certs/ca-certificates.crt"]; has && !x509.NewCertPool().AppendCertsFromPEM(roots) {
 		t.Error("the image has no trusted roots")
 	}
 }
 
-func (l imageLayout) checkConfig(d imageDescriptor, r release) {
+func (l imageLayout) checkConfig(d imageDescriptor, r release, p releasedProgram) {
 	l.Helper()
 	var image struct {
 		OS, Architecture string
 		Config           struct {
-			User       string
-			Entrypoint []string
-			Labels     map[string]string
+			imageConfig
+			Labels map[string]string
 		}
 	}
 	l.decode(l.blob(d), &image)
 	labels := image.Config.Labels
-	if image.OS != "linux" || image.Architecture != runtime.GOARCH || image.Config.User != "65532:65532" ||
-		!slices.Equal(image.Config.Entrypoint, []string{"/" + pluginName}) ||
+	if image.OS != "linux" || image.Architecture != runtime.GOARCH || !reflect.DeepEqual(image.Config.imageConfig, p.config) ||
+		labels["org.opencontainers.image.title"] != p.name ||
 		labels["org.opencontainers.image.version"] != r.version || labels["org.opencontainers.image.revision"] != r.commit {
 		l.Errorf("the image's configuration is %+v", image)
 	}
 }
 
+// untar also checks the owners: files are root's, directories those of the image's user.
 func untar(t *testing.T, packed []byte) map[string][]byte {
 	t.Helper()
 	z, err := gzip.NewReader(bytes.NewReader(packed))
@@ -219,6 +265,13 @@ func untar(t *testing.T, packed []byte) map[string][]byte {
 		}
 		if err != nil {
 			t.Fatal(err)
+		}
+		owner, program := 0, header.Mode&0o111 != 0
+		if header.Typeflag == tar.TypeDir {
+			owner, program = 65532, true
+		}
+		if isBinary := !strings.Contains(header.Name, "/") || strings.HasSuffix(header.Name, "/"); header.Uid != owner || program != isBinary {
+			t.Errorf("%s has owner %d and mode %o", header.Name, header.Uid, header.Mode)
 		}
 		if files[header.Name], err = io.ReadAll(archive); err != nil {
 			t.Fatal(err)

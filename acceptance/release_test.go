@@ -103,26 +103,38 @@ func command(dir string, more []string, name string, args ...string) (string, er
 	return string(out), err
 }
 
-func (r release) stem() string {
-	return strings.Join([]string{pluginName, r.version, runtime.GOOS, runtime.GOARCH}, "_")
+func (r release) stem() string { return r.stemOf(pluginName) }
+
+func (r release) stemOf(program string) string {
+	return strings.Join([]string{program, r.version, runtime.GOOS, runtime.GOARCH}, "_")
 }
 
-// unpack returns the directory in the archive.
 func (r release) unpack(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	if _, err := command(dir, nil, "tar", "-xzf", filepath.Join(r.dist, r.stem()+".tar.gz")); err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(dir, r.stem())
+	return r.unpackProgram(t, pluginName)
 }
 
-// binarySum is the binary's entry in SHA256SUMS.binaries.
+// unpackProgram returns the directory in the archive.
+func (r release) unpackProgram(t *testing.T, program string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if _, err := command(dir, nil, "tar", "-xzf", filepath.Join(r.dist, r.stemOf(program)+".tar.gz")); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, r.stemOf(program))
+}
+
 func (r release) binarySum(t *testing.T) string {
 	t.Helper()
-	sum, ok := sums(t, filepath.Join(r.dist, "SHA256SUMS.binaries"))[r.stem()+"/"+pluginName]
+	return r.binarySumOf(t, pluginName)
+}
+
+// binarySumOf is a binary's entry in SHA256SUMS.binaries.
+func (r release) binarySumOf(t *testing.T, program string) string {
+	t.Helper()
+	sum, ok := sums(t, filepath.Join(r.dist, "SHA256SUMS.binaries"))[r.stemOf(program)+"/"+program]
 	if !ok {
-		t.Fatal("SHA256SUMS.binaries does not name the binary")
+		t.Fatalf("SHA256SUMS.binaries does not name %s", program)
 	}
 	return sum
 }

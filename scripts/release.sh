@@ -13,7 +13,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 cd "$root"
 
 all='darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64 linux/amd64 linux/arm64 windows/amd64 windows/arm64'
-name=vault-plugin-ecgrid
+programs='vault-plugin-ecgrid ecgrid-simulator'
 
 say() { printf 'release: %s\n' "$*"; }
 die() {
@@ -61,13 +61,15 @@ for platform in $platforms; do
 	os=${platform%/*} arch=${platform#*/} exe=
 	[ "$os" != windows ] || exe=.exe
 	say "$platform"
-	GOOS=$os GOARCH=$arch go build -trimpath -ldflags "-s -w -X main.version=$version -X main.commit=$commit" \
-		-o "dist/bin/${os}_$arch/$name$exe" "./cmd/$name"
+	for name in $programs; do
+		GOOS=$os GOARCH=$arch go build -trimpath -ldflags "-s -w -X main.version=$version -X main.commit=$commit" \
+			-o "dist/bin/${os}_$arch/$name$exe" "./cmd/$name"
+	done
 done
 
-say "archives, SBOMs, OCI image, sums"
+say "archives, SBOMs, OCI images, sums"
 git -c core.quotePath=off ls-files --cached --others --exclude-standard -- README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs examples |
 	go -C tools/release run . -root "$PWD" -version "$version" -commit "$commit"
 rm -rf dist/bin
 find dist -type d -exec chmod 755 {} + -o -type f -exec chmod 644 {} +
-say "$name $version ($commit) is in dist/"
+say "$version ($commit) is in dist/"

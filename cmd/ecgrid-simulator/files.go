@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -72,8 +73,8 @@ type ready struct {
 // writeReady makes the file readable for its owner only, since it contains passwords.
 func writeReady(path string, server *simulator.Server) error {
 	users := server.Users()
-	admin := pick(users, func(u simulator.User) bool { return u.AuthLevel == "NetworkAdmin" })
-	low := pick(users, func(u simulator.User) bool { return u.AuthLevel == "MailboxUser" })
+	admin := pick(users, isAdmin)
+	low := pick(users, isLow)
 	other := pick(users, func(u simulator.User) bool {
 		return u.APIKey != "" && u.UserID != admin.UserID && u.UserID != low.UserID
 	})
@@ -99,6 +100,19 @@ func pick(users []simulator.User, fits func(simulator.User) bool) simulator.User
 		return simulator.User{}
 	}
 	return users[i]
+}
+
+// removeOld removes the files of an earlier run, so that nobody takes them for this one's.
+func removeOld(paths ...string) error {
+	for _, path := range paths {
+		if path == "" {
+			continue
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeFile replaces the file atomically.

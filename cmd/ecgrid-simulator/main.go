@@ -4,15 +4,13 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"vault-plugin-ecgrid/internal/simulator"
 )
@@ -32,73 +30,6 @@ func main() {
 	}
 }
 
-type settings struct {
-	listen, readyFile, usersFile, caFile, clientIP string
-	tls, version, help                             bool
-	idle, forget, tokenLife                        time.Duration
-	sessionCap, rateLimit                          int
-}
-
-func parse(args []string, out io.Writer) (settings, error) {
-	var c settings
-	f := flag.NewFlagSet("ecgrid-simulator", flag.ContinueOnError)
-	f.SetOutput(io.Discard) // otherwise flag prints the whole help on every error
-	f.StringVar(&c.listen, "listen", "127.0.0.1:0", "`host:port` to listen on; port 0 selects a free port")
-	f.StringVar(&c.readyFile, "ready-file", "", "`file` to write when the simulator listens: one JSON line with soap, wsdl, rest (URLs), login, password, low_login, low_password, user_id")
-	f.StringVar(&c.usersFile, "users", "", "JSON `file` with the users, instead of the default ones")
-	f.BoolVar(&c.tls, "tls", false, "serve https with a certificate of a new CA (needs --ca-file)")
-	f.StringVar(&c.caFile, "ca-file", "", "`file` to write the CA to, in PEM")
-	f.DurationVar(&c.idle, "session-idle", simulator.DefaultIdleTimeout, "idle time after which a SOAP session expires")
-	f.IntVar(&c.sessionCap, "session-cap", simulator.DefaultSessionCap, "maximum of open sessions of a user, SOAP sessions and REST tokens together")
-	f.DurationVar(&c.tokenLife, "token-life", simulator.DefaultTokenLife, "time after which a REST token expires")
-	f.IntVar(&c.rateLimit, "rate-limit", 0, "maximum of REST calls of a user in a second; 0 is none")
-	f.StringVar(&c.clientIP, "client-ip", "real", "client address that a session is bound to: `real`, connection (a new one for each connection) or request (a new one for each request)")
-	f.DurationVar(&c.forget, "forget-idle", 0, "idle time after which a connection gets no answers, as behind a firewall that forgot it; 0 is never")
-	f.BoolVar(&c.version, "version", false, "print the version and exit")
-	err := f.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(out, "Usage: ecgrid-simulator [flags]\n\nA stand-in for ECGrid. It runs until SIGINT or SIGTERM.\n\n")
-		f.SetOutput(out)
-		f.PrintDefaults()
-		fmt.Fprint(out, usersHelp)
-		c.help = true
-		return c, nil
-	}
-	if err != nil {
-		return c, fmt.Errorf("%w (see --help)", err)
-	}
-	return c, c.check(f.Args())
-}
-
-// clientIPs are the values of --client-ip.
-var clientIPs = map[string]func() func(*http.Request) string{
-	"real":       func() func(*http.Request) string { return nil },
-	"connection": func() func(*http.Request) string { return simulator.IPOfConnection },
-	"request":    simulator.NewIPEachTime,
-}
-
-func (c settings) check(rest []string) error {
-	switch {
-	case len(rest) > 0:
-		return fmt.Errorf("unexpected argument %q: use flags (see --help)", rest[0])
-	case c.tls != (c.caFile != ""):
-		return errors.New("--tls and --ca-file go together: a client needs the CA")
-	case c.idle <= 0:
-		return errors.New("--session-idle must be above 0")
-	case c.tokenLife <= 0:
-		return errors.New("--token-life must be above 0")
-	case c.rateLimit < 0:
-		return errors.New("--rate-limit must not be below 0")
-	case c.forget < 0:
-		return errors.New("--forget-idle must not be below 0")
-	case clientIPs[c.clientIP] == nil:
-		return errors.New("--client-ip must be real, connection or request")
-	case c.sessionCap < 1:
-		return errors.New("--session-cap must be at least 1")
-	}
-	return nil
-}
-
 func run(ctx context.Context, args []string, out io.Writer) error {
 	c, err := parse(args, out)
 	if err != nil || c.help {
@@ -108,24 +39,82 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		_, err = fmt.Fprintf(out, "ecgrid-simulator %s (%s)\n", version, commit)
 		return err
 	}
-	users, err := loadUsers(c.usersFile)
+	requests, err := openLog(c.logFile, out)
 	if err != nil {
 		return err
 	}
-	server, err := simulator.Start(
-		simulator.Options{
-			Users: users, IdleTimeout: c.idle, SessionCap: c.sessionCap, ClientIP: clientIPs[c.clientIP](),
-			TokenLife: c.tokenLife, RateLimit: c.rateLimit,
-		},
-		simulator.ServerOptions{Listen: c.listen, TLS: c.tls, ForgetAfter: c.forget})
+	defer requests.Close()
+	server, err := c.start(requests)
 	if err != nil {
 		return err
 	}
-	if err := announce(c, server, out); err != nil {
+	if err := announce(c, server, requests.terminal(out)); err != nil {
 		return errors.Join(err, server.Close())
 	}
 	<-ctx.Done()
 	return server.Close()
+}
+
+// start serves with the faults in place.
+func (c settings) start(requests *requestLog) (*simulator.Server, error) {
+	o, err := c.options()
+	if err != nil {
+		return nil, err
+	}
+	o.Log = requests.logger()
+	so, err := c.serverOptions()
+	if err != nil {
+		return nil, err
+	}
+	var faults []simulator.Fault
+	for _, text := range c.faults {
+		f, err := simulator.ParseFault(text)
+		if err != nil {
+			return nil, fmt.Errorf("--fault %s: %w (see --help)", text, err)
+		}
+		faults = append(faults, f)
+	}
+	if err := removeOld(c.readyFile, c.caFile); err != nil {
+		return nil, err
+	}
+	server, err := simulator.Start(o, so)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range faults {
+		server.Inject(f)
+	}
+	return server, nil
+}
+
+// options keep nothing of past calls in memory, since nobody can ask this command for them.
+func (c settings) options() (simulator.Options, error) {
+	users, err := c.users()
+	if err != nil {
+		return simulator.Options{}, err
+	}
+	latency, err := simulator.ParseLatency(c.latency)
+	if err != nil {
+		return simulator.Options{}, fmt.Errorf("--latency: %w", err)
+	}
+	return simulator.Options{
+		Users: users, IdleTimeout: c.idle, SessionCap: c.sessionCap, ClientIP: clientIPs[c.clientIP](),
+		TokenLife: c.tokenLife, RateLimit: c.rateLimit, Latency: latency,
+		KeepCalls: 1, KeepSecrets: 1,
+	}, nil
+}
+
+func (c settings) serverOptions() (simulator.ServerOptions, error) {
+	so := simulator.ServerOptions{Listen: c.listen, TLS: c.tls, Hosts: c.hosts, ForgetAfter: c.forget}
+	if c.tlsCert == "" {
+		return so, nil
+	}
+	cert, err := tls.LoadX509KeyPair(c.tlsCert, c.tlsKey)
+	if err != nil {
+		return so, fmt.Errorf("--tls-cert, --tls-key: %w", err)
+	}
+	so.Certificate = &cert
+	return so, nil
 }
 
 // announce writes the CA first: once the ready file exists, both can be read.
@@ -135,11 +124,16 @@ func announce(c settings, server *simulator.Server, out io.Writer) error {
 			return fmt.Errorf("--ca-file: %w", err)
 		}
 	}
+	if c.showCredentials {
+		if err := printCredentials(out, server.Users()); err != nil {
+			return err
+		}
+	}
 	if c.readyFile != "" {
 		if err := writeReady(c.readyFile, server); err != nil {
 			return fmt.Errorf("--ready-file: %w", err)
 		}
 	}
-	_, err := fmt.Fprintf(out, "ecgrid-simulator: listening at %s\n", server.SOAP)
+	_, err := fmt.Fprintf(out, "ecgrid-simulator: listening at %s and %s\n", server.SOAP, server.REST)
 	return err
 }

@@ -18,35 +18,32 @@ import (
 // Answer is a bad way to answer.
 type Answer string
 
-// These answers do not apply the operation, unless Fault.Apply is set.
+// The answers. AnswerChoices says what each is.
 const (
-	AnswerReset    Answer = "reset"      // the connection is reset
-	AnswerSilent   Answer = "silent"     // the connection stays open without an answer
-	AnswerHTML     Answer = "html"       // an HTML page, status 200 or Fault.Status
-	AnswerStatus   Answer = "status"     // Fault.Status (503) without SOAP; over REST with the documented error, if there is one
-	AnswerRedirect Answer = "redirect"   // 302 or Fault.Status, to Fault.URL
-	AnswerEmpty    Answer = "empty-body" // status 200, no body
-	AnswerHuge     Answer = "huge"       // 50 MB that begin like the right answer
-	AnswerEntities Answer = "entities"   // a billion laughs; over REST 1,000,000 nested arrays
-)
+	AnswerReset    Answer = "reset"
+	AnswerSilent   Answer = "silent"
+	AnswerHTML     Answer = "html"
+	AnswerStatus   Answer = "status"
+	AnswerRedirect Answer = "redirect"
+	AnswerEmpty    Answer = "empty-body"
+	AnswerHuge     Answer = "huge"
+	AnswerEntities Answer = "entities"
 
-// These answers apply the operation and spoil its answer. What follows a semicolon is for REST.
-const (
-	AnswerResetAfter     Answer = "reset-after"     // the connection is reset
-	AnswerTwice          Answer = "twice"           // the whole answer, two times
-	AnswerHalf           Answer = "half"            // ends in the middle of the body
-	AnswerTruncated      Answer = "truncated"       // half the body as if it were all
-	AnswerDrip           Answer = "drip"            // byte by byte
-	AnswerEmptyResult    Answer = "empty-result"    // <OpResult />; "data" is "", {} or []
-	AnswerAbsentResult   Answer = "absent-result"   // <OpResponse></OpResponse>; no "data"
-	AnswerNullResult     Answer = "null-result"     // <OpResult xsi:nil="true" />; "data" is null
-	AnswerWrongType      Answer = "wrong-type"      // an element in the result's place; "data" is [[result]]
-	AnswerTwoResults     Answer = "two-results"     // <OpResult> twice; "data" twice, with null first
-	AnswerWrongNamespace Answer = "wrong-namespace" // the namespace of the newer docs; the envelope is in {"d": …}
-	AnswerWrongOp        Answer = "wrong-operation" // another operation's response; its "data"
+	AnswerResetAfter     Answer = "reset-after"
+	AnswerTwice          Answer = "twice"
+	AnswerHalf           Answer = "half"
+	AnswerTruncated      Answer = "truncated"
+	AnswerDrip           Answer = "drip"
+	AnswerEmptyResult    Answer = "empty-result"
+	AnswerAbsentResult   Answer = "absent-result"
+	AnswerNullResult     Answer = "null-result"
+	AnswerWrongType      Answer = "wrong-type"
+	AnswerTwoResults     Answer = "two-results"
+	AnswerWrongNamespace Answer = "wrong-namespace"
+	AnswerWrongOp        Answer = "wrong-operation"
 	AnswerUTF16          Answer = "utf-16"
 	AnswerLatin1         Answer = "iso-8859-1"
-	AnswerGzip           Answer = "gzip" // whether the client accepts it or not
+	AnswerGzip           Answer = "gzip"
 )
 
 // badAnswer writes one Answer. reply is nil if the operation was not applied.
@@ -58,42 +55,54 @@ type badAnswer struct {
 	reply *reply
 }
 
-// answerKind is how an Answer is written over each transport.
+// answerKind is how an Answer is written over each transport. If it does not apply the
+// operation, Fault.Apply can.
 type answerKind struct {
+	name       Answer
+	help       string
 	applies    bool
 	soap, rest func(badAnswer)
 }
 
 // sameWay is an Answer that does not depend on the transport.
-func sameWay(applies bool, write func(badAnswer)) answerKind {
-	return answerKind{applies, write, write}
+func sameWay(name Answer, help string, applies bool, write func(badAnswer)) answerKind {
+	return answerKind{name, help, applies, write, write}
 }
 
-var badAnswers = map[Answer]answerKind{
-	AnswerReset:    sameWay(false, badAnswer.reset),
-	AnswerSilent:   sameWay(false, func(b badAnswer) { <-b.r.Context().Done() }),
-	AnswerHTML:     sameWay(false, badAnswer.writeHTML),
-	AnswerStatus:   {false, badAnswer.writeStatus, badAnswer.writeRESTStatus},
-	AnswerRedirect: sameWay(false, badAnswer.redirect),
-	AnswerEmpty:    sameWay(false, func(b badAnswer) { b.w.WriteHeader(http.StatusOK) }),
-	AnswerHuge:     {false, badAnswer.writeHugeXML, badAnswer.writeHugeJSON},
-	AnswerEntities: {false, badAnswer.writeEntities, badAnswer.writeNested},
+var badAnswers = []answerKind{
+	sameWay(AnswerReset, "the connection is reset", false, badAnswer.reset),
+	sameWay(AnswerSilent, "the connection stays open without an answer", false, func(b badAnswer) { <-b.r.Context().Done() }),
+	sameWay(AnswerHTML, "an HTML page, with status 200 or the given one", false, badAnswer.writeHTML),
+	{AnswerStatus, "an HTTP status without SOAP, 503 or the given one; over REST with the documented error, if there is one", false, badAnswer.writeStatus, badAnswer.writeRESTStatus},
+	sameWay(AnswerRedirect, "302 or the given status, to the given url", false, badAnswer.redirect),
+	sameWay(AnswerEmpty, "status 200 without a body", false, func(b badAnswer) { b.w.WriteHeader(http.StatusOK) }),
+	{AnswerHuge, "50 MB, or the given bytes, that begin like the right answer", false, badAnswer.writeHugeXML, badAnswer.writeHugeJSON},
+	{AnswerEntities, "XML entities that expand to gigabytes; over REST 1,000,000 nested arrays", false, badAnswer.writeEntities, badAnswer.writeNested},
 
-	AnswerResetAfter:     sameWay(true, badAnswer.reset),
-	AnswerTwice:          sameWay(true, badAnswer.writeTwice),
-	AnswerHalf:           sameWay(true, badAnswer.writeHalf),
-	AnswerTruncated:      sameWay(true, badAnswer.truncate),
-	AnswerDrip:           sameWay(true, badAnswer.drip),
-	AnswerEmptyResult:    {true, badAnswer.emptyResult, badAnswer.emptyData},
-	AnswerAbsentResult:   {true, badAnswer.absentResult, badAnswer.absentData},
-	AnswerNullResult:     {true, badAnswer.nilResult, badAnswer.nullData},
-	AnswerWrongType:      {true, badAnswer.nestResult, badAnswer.nestData},
-	AnswerTwoResults:     {true, badAnswer.doubleResult, badAnswer.doubleData},
-	AnswerWrongNamespace: {true, badAnswer.changeNamespace, badAnswer.wrapEnvelope},
-	AnswerWrongOp:        {true, badAnswer.renameOperation, badAnswer.otherData},
-	AnswerUTF16:          {true, badAnswer.writeXMLAsUTF16, badAnswer.writeJSONAsUTF16},
-	AnswerLatin1:         {true, badAnswer.writeXMLAsLatin1, badAnswer.writeJSONAsLatin1},
-	AnswerGzip:           sameWay(true, badAnswer.writeGzip),
+	sameWay(AnswerResetAfter, "the connection is reset", true, badAnswer.reset),
+	sameWay(AnswerTwice, "the whole answer, two times", true, badAnswer.writeTwice),
+	sameWay(AnswerHalf, "the connection ends in the middle of the body", true, badAnswer.writeHalf),
+	sameWay(AnswerTruncated, "half the body as if it were all", true, badAnswer.truncate),
+	sameWay(AnswerDrip, "byte by byte", true, badAnswer.drip),
+	{AnswerEmptyResult, "<OpResult />; over REST data is \"\", {} or []", true, badAnswer.emptyResult, badAnswer.emptyData},
+	{AnswerAbsentResult, "<OpResponse></OpResponse>; over REST no data", true, badAnswer.absentResult, badAnswer.absentData},
+	{AnswerNullResult, "<OpResult xsi:nil=\"true\" />; over REST data is null", true, badAnswer.nilResult, badAnswer.nullData},
+	{AnswerWrongType, "an element in the result's place; over REST data is [[result]]", true, badAnswer.nestResult, badAnswer.nestData},
+	{AnswerTwoResults, "<OpResult> twice; over REST data twice, with null first", true, badAnswer.doubleResult, badAnswer.doubleData},
+	{AnswerWrongNamespace, "the namespace of the newer documentation; over REST the envelope is in {\"d\": …}", true, badAnswer.changeNamespace, badAnswer.wrapEnvelope},
+	{AnswerWrongOp, "the response of another operation; over REST its data", true, badAnswer.renameOperation, badAnswer.otherData},
+	{AnswerUTF16, "the right answer in UTF-16", true, badAnswer.writeXMLAsUTF16, badAnswer.writeJSONAsUTF16},
+	{AnswerLatin1, "the right answer in ISO 8859-1", true, badAnswer.writeXMLAsLatin1, badAnswer.writeJSONAsLatin1},
+	sameWay(AnswerGzip, "compressed with gzip, even if the client does not accept it", true, badAnswer.writeGzip),
+}
+
+// answerByName returns false for an unknown answer.
+func answerByName(name Answer) (answerKind, bool) {
+	i := slices.IndexFunc(badAnswers, func(k answerKind) bool { return k.name == name })
+	if i < 0 {
+		return answerKind{}, false
+	}
+	return badAnswers[i], true
 }
 
 func (b badAnswer) write(kind answerKind) {

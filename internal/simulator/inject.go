@@ -30,7 +30,7 @@ type Fault struct {
 	ApplyLate time.Duration `json:"apply_late_ns,omitempty"`
 	// CheckEarly checks OldPassword when the call arrives, and not when the change is
 	// applied.
-	CheckEarly bool `json:"judge_early,omitempty"`
+	CheckEarly bool `json:"check_early,omitempty"`
 	// Before and After run around the operation. They may call the Simulator, and may
 	// block.
 	Before func(*Simulator) `json:"-"`
@@ -98,7 +98,7 @@ func (s *Simulator) ClearFaults() {
 }
 
 func (f Fault) check() error {
-	if _, ok := badAnswers[f.Answer]; f.Answer != "" && !ok {
+	if _, ok := answerByName(f.Answer); f.Answer != "" && !ok {
 		return fmt.Errorf("unknown answer %q", f.Answer)
 	}
 	if _, ok := errorInfos[f.Cause]; f.Cause != "" && !ok {
@@ -156,6 +156,7 @@ type request struct {
 	op        string
 	transport string
 	sessionID string
+	login     string         // the LoginName of a Login
 	cred      restCredential // over REST
 	ip        string
 	echo      []byte // for Fault.Echo
@@ -168,41 +169,45 @@ func (s *Simulator) handle(w http.ResponseWriter, r *http.Request, x *request) {
 	if rec, ok := w.(*recorder); ok {
 		rec.setOp(x.op)
 	}
+	entry := logEntryOf(r)
 	c := &Call{Op: x.op, Transport: x.transport, Time: s.opts.Clock(), SessionID: x.sessionID, ClientIP: x.ip}
 	s.mu.Lock()
 	s.journal.begin(c)
 	fault := s.takeFault(x.op, x.transport)
 	c.Injected = fault != nil
+	entry.begin(x, s.callerOf(x), fault)
 	s.mu.Unlock()
 
 	// The call ends before its answer is sent. A client that has the answer finds it
 	// counted, and its next call does not overlap.
-	end := func(refused Cause) {
+	end := func(rep *reply) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.journal.end(c, refused)
+		s.journal.end(c, rep.refusedFor())
+		entry.end(rep)
 	}
+	sleep(r, s.opts.Latency.next())
 	if fault == nil {
 		rep := x.apply(timing{})
-		end(rep.cause)
+		end(rep)
 		rep.send(w)
 		return
 	}
 	s.handleWithFault(w, r, x, *fault, end)
 }
 
-func (s *Simulator) handleWithFault(w http.ResponseWriter, r *http.Request, x *request, f Fault, end func(Cause)) {
+func (s *Simulator) handleWithFault(w http.ResponseWriter, r *http.Request, x *request, f Fault, end func(*reply)) {
 	if f.Before != nil {
 		f.Before(s)
 	}
 	sleep(r, f.Delay)
-	bad, isBad := badAnswers[f.Answer]
+	bad, isBad := answerByName(f.Answer)
 	rep, stays := s.faultReply(r, x, f, !isBad || bad.applies)
 	if f.After != nil {
 		f.After(s)
 	}
 	sleep(r, f.DelayAnswer)
-	end(rep.refusedFor())
+	end(rep)
 	if !stays {
 		return
 	}
@@ -221,7 +226,9 @@ func (s *Simulator) handleWithFault(w http.ResponseWriter, r *http.Request, x *r
 func (s *Simulator) faultReply(r *http.Request, x *request, f Fault, needed bool) (rep *reply, stays bool) {
 	var late <-chan *reply
 	if f.ApplyLate > 0 {
-		late = s.applyLate(x, f)
+		if late = s.applyLate(x, f); late == nil {
+			f.Cause = SystemError
+		}
 	}
 	switch {
 	case f.Cause != "":

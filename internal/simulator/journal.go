@@ -30,10 +30,6 @@ type Call struct {
 	Injected bool
 }
 
-// maxSecrets bounds the dead secrets that are kept. Tests search for them, so it is more
-// than the number of calls kept.
-const maxSecrets = 100_000
-
 // recent keeps the newest items.
 type recent[T any] struct {
 	keep  int
@@ -70,13 +66,13 @@ type journal struct {
 	sessionsOpened int
 }
 
-func newJournal(keep int) journal {
+func newJournal(keep, keepSecrets int) journal {
 	return journal{
 		calls:        recent[*Call]{keep: keep},
 		counts:       map[string]int{},
 		exchanges:    recent[*Exchange]{keep: keep},
 		secrets:      map[string]bool{},
-		secretsByAge: recent[string]{keep: maxSecrets},
+		secretsByAge: recent[string]{keep: keepSecrets},
 		changed:      make(chan struct{}),
 	}
 }
@@ -223,7 +219,7 @@ func (s *Simulator) state() State {
 func (s *Simulator) OpenSessions() int { return s.State().OpenSessions }
 
 // Secrets returns all current passwords, keys, SessionIDs and tokens, and the newest
-// 100,000 former ones, each also as XML and JSON escape it. Tests search logs for them.
+// Options.KeepSecrets former ones, each also as XML and JSON escape it. Tests search logs for them.
 func (s *Simulator) Secrets() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -218,7 +218,7 @@ func TestAdmin(t *testing.T) {
 	}
 	do("DELETE", "/fault", "")
 	result(t, s, "Version")
-	if a := do("POST", "/fault", `{"op":"ChangePassword","apply_late_ns":1000,"judge_early":true,"answer":"twice"}`); a.status != http.StatusOK {
+	if a := do("POST", "/fault", `{"op":"ChangePassword","apply_late_ns":1000,"check_early":true,"answer":"twice"}`); a.status != http.StatusOK {
 		t.Errorf("late fault: HTTP %d", a.status)
 	}
 	for _, bad := range []string{`{"op":"Login","apply_late_ns":1}`, `{"op":"Nothing"}`, `{"answers":"status"}`, `[]`, ``} {

@@ -55,10 +55,15 @@ func (s *Simulator) changePassword(a *account, old, password string, l timing) C
 	return ""
 }
 
+// maxLanding bounds the changes that wait for their time.
+const maxLanding = 1000
+
 // applyLate applies a call in the background. The channel gets its answer and need not be
-// read.
+// read. It is nil if too many changes wait.
 func (s *Simulator) applyLate(x *request, f Fault) <-chan *reply {
-	s.countLanding(1)
+	if !s.countLanding(1) {
+		return nil
+	}
 	taken, done := make(chan struct{}), make(chan *reply, 1)
 	take := sync.OnceFunc(func() { close(taken) })
 	go func() {
@@ -71,11 +76,16 @@ func (s *Simulator) applyLate(x *request, f Fault) <-chan *reply {
 	return done
 }
 
-func (s *Simulator) countLanding(change int) {
+// countLanding returns false, and counts nothing, if there would be too many.
+func (s *Simulator) countLanding(change int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.journal.landing+change > maxLanding {
+		return false
+	}
 	s.journal.landing += change
 	s.journal.notify()
+	return true
 }
 
 // awaitReply returns nil if the client hangs up first.

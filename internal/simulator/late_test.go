@@ -201,3 +201,32 @@ func TestApplyLateAndReset(t *testing.T) {
 		t.Error("not applied")
 	}
 }
+
+// The changes that wait are bounded. A further one is refused and not applied.
+func TestLateIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const most = 1000
+		s := newSim(t, simulator.Options{})
+		key := user(t, s, simulator.AdminUserID).APIKey
+		s.Inject(simulator.Fault{Op: "GenerateAPIKey", ApplyLate: time.Hour})
+		gone, cancel := context.WithCancel(t.Context())
+		cancel() // the clients do not wait
+		generate := func() answer {
+			return send(s, restRequest("POST", "/users/key-generate/5001", key, "").WithContext(gone))
+		}
+		for range most {
+			generate()
+		}
+		if waiting := s.Kept().Late; waiting != most {
+			t.Fatalf("%d changes wait, want %d", waiting, most)
+		}
+		if a := generate(); a.status != http.StatusInternalServerError || s.Kept().Late != most {
+			t.Errorf("one more: HTTP %d, %d wait", a.status, s.Kept().Late)
+		}
+		time.Sleep(2 * time.Hour) // in the time of the test
+		if waiting := s.Kept().Late; waiting != 0 {
+			t.Errorf("%d changes still wait", waiting)
+		}
+	})
+}

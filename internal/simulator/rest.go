@@ -103,7 +103,7 @@ func (s *Simulator) serveREST(w http.ResponseWriter, r *http.Request, route *res
 	}
 	cred, ip := readCredential(r.Header), s.opts.ClientIP(r) // once: each call may return another one
 	s.handle(w, r, &request{
-		op: route.op, transport: TransportREST, sessionID: cred.value, cred: cred, ip: ip,
+		op: route.op, transport: TransportREST, sessionID: cred.value, login: loginOf(args), cred: cred, ip: ip,
 		echo: append([]byte(r.Method+" "+r.URL.Path+" "+cred.value+" "), body...),
 		apply: func(l timing) *reply {
 			return s.applyREST(route, cred, &restCall{ip: ip, userID: userID, args: args, timing: l})

@@ -34,9 +34,14 @@ func restVersion(*Simulator, *restCall) (any, Cause) {
 	return map[string]string{"version": RESTVersion}, ""
 }
 
-// restLogin accepts the login name as "login" or, as one page of the docs says, as "email".
+// loginOf returns the login name of a Login: "login" or, as one page of the docs says, "email".
+func loginOf(args map[string]any) string {
+	c := restCall{args: args}
+	return cmp.Or(c.text("login"), c.text("email"))
+}
+
 func restLogin(s *Simulator, c *restCall) (any, Cause) {
-	login := cmp.Or(c.text("login"), c.text("email"))
+	login := loginOf(c.args)
 	if login == "" {
 		return nil, InvalidParameter
 	}

@@ -19,6 +19,8 @@ type ServerOptions struct {
 	Listen string
 	// TLS serves https with a certificate of a CA made for this Server.
 	TLS bool
+	// Certificate serves https with this certificate. There is no CA then.
+	Certificate *tls.Certificate
 	// Hosts are further names in the certificate, besides localhost, 127.0.0.1, ::1 and
 	// the host of Listen.
 	Hosts []string
@@ -35,7 +37,7 @@ type Server struct {
 	SOAP, WSDL, REST, Admin string
 	// Addr is the host:port of all of them.
 	Addr string
-	// CACert is the CA to trust, in PEM; nil without TLS.
+	// CACert is the CA to trust, in PEM; nil unless ServerOptions.TLS made it.
 	CACert []byte
 
 	http        *http.Server
@@ -68,7 +70,7 @@ func Start(o Options, so ServerOptions) (*Server, error) {
 		ConnContext:       s.withConnection,
 	}
 	scheme := "http"
-	if so.TLS {
+	if so.TLS || so.Certificate != nil {
 		scheme = "https"
 		if listener, err = s.withTLS(listener, so); err != nil {
 			return nil, err
@@ -119,25 +121,33 @@ func (s *Server) Close() error {
 	return err
 }
 
-// withTLS wraps a listener in TLS with a new certificate.
+// withTLS wraps a listener in TLS. It closes the listener if there is no certificate.
 func (s *Server) withTLS(listener net.Listener, so ServerOptions) (net.Listener, error) {
+	if so.Certificate == nil {
+		cert, err := s.newCertificate(so)
+		if err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
+		so.Certificate = &cert
+	}
+	// HTTP/1.1 only, as IIS serves .asmx. Faults can then close a connection.
+	return tls.NewListener(listener, &tls.Config{
+		Certificates: []tls.Certificate{*so.Certificate},
+		MinVersion:   tls.VersionTLS12,
+		NextProtos:   []string{"http/1.1"},
+	}), nil
+}
+
+// newCertificate makes a certificate of a new CA.
+func (s *Server) newCertificate(so ServerOptions) (tls.Certificate, error) {
 	hosts := append([]string{"localhost", "127.0.0.1", "::1"}, so.Hosts...)
 	if host, _, err := net.SplitHostPort(so.Listen); err == nil && host != "" {
 		hosts = append(hosts, host)
 	}
 	authority, err := testcert.NewAuthority()
 	if err != nil {
-		return nil, errors.Join(err, listener.Close())
-	}
-	cert, err := authority.Issue(hosts...)
-	if err != nil {
-		return nil, errors.Join(err, listener.Close())
+		return tls.Certificate{}, err
 	}
 	s.CACert = authority.PEM
-	// HTTP/1.1 only, as IIS serves .asmx. Faults can then close a connection.
-	return tls.NewListener(listener, &tls.Config{
-		Certificates: []tls.Certificate{cert},
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"http/1.1"},
-	}), nil
+	return authority.Issue(hosts...)
 }

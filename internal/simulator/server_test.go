@@ -76,6 +76,28 @@ func TestServerTLS(t *testing.T) {
 	resp.Body.Close()
 }
 
+// A certificate of the caller's own replaces the one of a new CA.
+func TestServerCertificate(t *testing.T) {
+	t.Parallel()
+	authority, err := testcert.NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := authority.Issue("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, simulator.Options{}, simulator.ServerOptions{Certificate: &cert})
+	if s.CACert != nil || !strings.HasPrefix(s.REST, "https://") {
+		t.Errorf("CACert is %q, REST is %s", s.CACert, s.REST)
+	}
+	resp, err := clientFor(t, authority.PEM).Get(s.WSDL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+}
+
 func TestServerOnAllAddresses(t *testing.T) {
 	t.Parallel()
 	s := start(t, simulator.Options{}, simulator.ServerOptions{Listen: "0.0.0.0:0"})

@@ -39,6 +39,8 @@ const (
 	DefaultTokenLife = time.Hour
 	// DefaultKeepCalls bounds the memory of a long run.
 	DefaultKeepCalls = 10_000
+	// DefaultKeepSecrets is more than the calls kept, since tests search for dead secrets.
+	DefaultKeepSecrets = 100_000
 )
 
 // Options of a Simulator. The zero value is valid.
@@ -80,6 +82,13 @@ type Options struct {
 	// KeepCalls is how many of the newest calls, and exchanges with Record, are kept. The
 	// counters count all. 0 is DefaultKeepCalls.
 	KeepCalls int
+	// KeepSecrets is how many of the newest former secrets are kept for Secrets; 0 is
+	// DefaultKeepSecrets.
+	KeepSecrets int
+	// Latency delays every call before it is applied.
+	Latency Latency
+	// Log is called after each request; nil is no log.
+	Log func(LogEntry)
 }
 
 // Simulator is a simulated ECGrid. It is an http.Handler and safe for concurrent use.
@@ -117,7 +126,7 @@ func New(o Options) (*Simulator, error) {
 		byLogin:  make(map[string]*account, len(o.Users)),
 		byKey:    make(map[string]*account, len(o.Users)),
 		sessions: map[string]*session{},
-		journal:  newJournal(o.KeepCalls),
+		journal:  newJournal(o.KeepCalls, o.KeepSecrets),
 	}
 	for _, u := range o.Users {
 		s.addUser(u)
@@ -133,6 +142,7 @@ func withDefaults(o Options) Options {
 	o.IdleTimeout = cmp.Or(o.IdleTimeout, DefaultIdleTimeout)
 	o.TokenLife = cmp.Or(o.TokenLife, DefaultTokenLife)
 	o.KeepCalls = cmp.Or(o.KeepCalls, DefaultKeepCalls)
+	o.KeepSecrets = cmp.Or(o.KeepSecrets, DefaultKeepSecrets)
 	o.FaultShape = cmp.Or(o.FaultShape, ShapeDetails)
 	if o.Clock == nil {
 		o.Clock = time.Now
@@ -153,6 +163,14 @@ func remoteIP(r *http.Request) string {
 
 // ServeHTTP serves SOAP, REST, the WSDL, the OpenAPI document and the admin endpoints.
 func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.opts.Log != nil {
+		s.serveLogged(w, r)
+		return
+	}
+	s.route(w, r)
+}
+
+func (s *Simulator) route(w http.ResponseWriter, r *http.Request) {
 	if s.opts.Record {
 		s.serveRecorded(w, r)
 		return

@@ -50,7 +50,7 @@ func (s *Simulator) serveSOAP(w http.ResponseWriter, r *http.Request) {
 	}
 	ip := s.opts.ClientIP(r) // once: each call may return another one
 	s.handle(w, r, &request{
-		op: op.name, transport: TransportSOAP, sessionID: args["SessionID"], ip: ip, echo: body,
+		op: op.name, transport: TransportSOAP, sessionID: args["SessionID"], login: args["LoginName"], ip: ip, echo: body,
 		apply: func(l timing) *reply { return s.applySOAP(version, op, &soapCall{args: args, ip: ip, timing: l}) },
 		fault: func(cause Cause, f Fault) *reply { return version.fault(s.ecgridFault(cause, f)) },
 	})

@@ -12,12 +12,19 @@ import (
 
 // writeArchive packs a build with everything that its installation needs.
 func (r *release) writeArchive(b build) error {
-	register := strings.NewReplacer("@VERSION@", r.version, "@PLATFORM@", b.os+"/"+b.arch, "@BINARY@", b.binary.name).Replace(r.register)
-	files := append([]file{
+	files := []file{
 		b.binary,
 		{name: "SHA256SUMS", mode: 0o644, content: []byte(sumLine(b.binary.content, b.binary.name))},
-		{name: "register.sh", mode: 0o755, content: []byte(register)},
-	}, r.documents...)
+	}
+	if b.registers {
+		register := strings.NewReplacer("@VERSION@", r.version, "@PLATFORM@", b.os+"/"+b.arch, "@BINARY@", b.binary.name).Replace(r.register)
+		files = append(files, file{name: "register.sh", mode: 0o755, content: []byte(register)})
+	}
+	for _, document := range r.documents {
+		if b.packs(document.name) {
+			files = append(files, document)
+		}
+	}
 	for i := range files {
 		files[i].name = r.stem(b) + "/" + files[i].name
 	}
@@ -40,11 +47,15 @@ func tarGz(w io.Writer, files []file, at time.Time) error {
 	return z.Close()
 }
 
-// tarred writes owner 0 and, in USTAR, one time per file. So the bytes are reproducible.
+// tarred writes owner 0, except for directories of an image, and, in USTAR, one time per
+// file. So the bytes are reproducible.
 func tarred(w io.Writer, files []file, at time.Time) error {
 	t := tar.NewWriter(w)
 	for _, f := range files {
 		header := &tar.Header{Name: f.name, Mode: int64(f.mode), Size: int64(len(f.content)), ModTime: at, Format: tar.FormatUSTAR}
+		if f.mode.IsDir() {
+			header.Typeflag, header.Mode, header.Uid, header.Gid = tar.TypeDir, int64(f.mode.Perm()), userID, userID
+		}
 		if err := t.WriteHeader(header); err != nil {
 			return err
 		}

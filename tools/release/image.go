@@ -16,13 +16,12 @@ import (
 )
 
 const (
-	imageDir = "oci"
-	user     = "65532:65532" // without privileges
-	refName  = "org.opencontainers.image.ref.name"
+	userID  = 65532 // without privileges
+	refName = "org.opencontainers.image.ref.name"
 )
 
 // writeImage writes an OCI layout with one image for all builds. Its name is the version.
-func (r *release) writeImage(builds []build) error {
+func (r *release) writeImage(p *program, builds []build) error {
 	if len(builds) == 0 {
 		return nil
 	}
@@ -41,16 +40,14 @@ func (r *release) writeImage(builds []build) error {
 		Add:        index,
 		Descriptor: v1.Descriptor{Annotations: map[string]string{refName: r.version}},
 	})
-	_, err := layout.Write(r.dist(imageDir), named)
+	_, err := layout.Write(r.dist(p.imageDir), named)
 	return err
 }
 
-// image has the plugin at the root, where OpenBao looks for it, and trusted roots for
-// ECGrid's certificate.
+// image has the program at the root, where OpenBao looks for a plugin.
 func (r *release) image(b build) (v1.Image, error) {
 	var fs bytes.Buffer
-	files := []file{{name: "etc/ssl/certs/ca-certificates.crt", mode: 0o644, content: trustedRoots()}, b.binary}
-	if err := tarred(&fs, files, r.time); err != nil {
+	if err := tarred(&fs, append(b.imageFiles(), b.binary), r.time); err != nil {
 		return nil, err
 	}
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(fs.Bytes())), nil }
@@ -65,13 +62,14 @@ func (r *release) image(b build) (v1.Image, error) {
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture, config.Created = b.os, b.arch, v1.Time{Time: r.time}
-	config.Config = v1.Config{Entrypoint: []string{"/" + b.binary.name}, User: user, Labels: map[string]string{
-		"org.opencontainers.image.title":       plugin,
-		"org.opencontainers.image.description": "Vault secrets engine for ECGrid API keys",
+	config.Config = b.runConfig()
+	config.Config.Labels = map[string]string{
+		"org.opencontainers.image.title":       b.name,
+		"org.opencontainers.image.description": b.description,
 		"org.opencontainers.image.version":     r.version,
 		"org.opencontainers.image.revision":    r.commit,
 		"org.opencontainers.image.created":     r.time.Format(time.RFC3339),
-	}}
+	}
 	if image, err = mutate.ConfigFile(image, config); err != nil {
 		return nil, err
 	}

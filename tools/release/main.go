@@ -1,5 +1,5 @@
 // Command release makes the files of a release from the binaries in dist/bin: archives,
-// SBOMs, an OCI image layout and sums. scripts/release.sh builds the binaries and runs it.
+// SBOMs, an OCI image layout for each program, and sums. scripts/release.sh builds the binaries and runs it.
 // The names of the documents to pack are on standard input.
 //
 // The output does not depend on the time, the place or the user.
@@ -20,8 +20,6 @@ import (
 	"time"
 )
 
-const plugin = "vault-plugin-ecgrid"
-
 func main() {
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
@@ -29,7 +27,7 @@ func main() {
 	}
 }
 
-// release is one version of the plugin.
+// release is one version of the programs.
 type release struct {
 	root, version, commit string
 	time                  time.Time
@@ -40,12 +38,13 @@ type release struct {
 // file is a file in an archive or a layer.
 type file struct {
 	name    string
-	mode    fs.FileMode
+	mode    fs.FileMode // with fs.ModeDir for a directory of the image's user
 	content []byte
 }
 
-// build is the plugin for one platform.
+// build is a program for one platform.
 type build struct {
+	*program
 	os, arch string
 	binary   file
 }
@@ -63,10 +62,23 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	var sums []string
+	var sums strings.Builder
+	for i := range programs {
+		if err := r.writeProgram(&programs[i], platforms, &sums); err != nil {
+			return err
+		}
+	}
+	if err := r.write("SHA256SUMS.binaries", []byte(sums.String())); err != nil {
+		return err
+	}
+	return r.writeSums()
+}
+
+// writeProgram writes everything of a program, and the sums of its binaries.
+func (r *release) writeProgram(p *program, platforms []fs.DirEntry, sums io.StringWriter) error {
 	var linux []build
 	for _, platform := range platforms {
-		b, err := r.load(platform.Name())
+		b, err := r.load(p, platform.Name())
 		if err != nil {
 			return err
 		}
@@ -76,18 +88,14 @@ func run() error {
 		if err := r.writeSBOM(b); err != nil {
 			return err
 		}
-		sums = append(sums, sumLine(b.binary.content, r.stem(b)+"/"+b.binary.name))
+		if _, err := sums.WriteString(sumLine(b.binary.content, r.stem(b)+"/"+b.binary.name)); err != nil {
+			return err
+		}
 		if b.os == "linux" {
 			linux = append(linux, b)
 		}
 	}
-	if err := r.write("SHA256SUMS.binaries", []byte(strings.Join(sums, ""))); err != nil {
-		return err
-	}
-	if err := r.writeImage(linux); err != nil {
-		return err
-	}
-	return r.writeSums()
+	return r.writeImage(p, linux)
 }
 
 func (r *release) prepare() error {
@@ -128,10 +136,10 @@ func (r *release) read(name string) (file, error) {
 }
 
 // load reads a build from dist/bin/<os>_<arch>.
-func (r *release) load(platform string) (build, error) {
-	var b build
+func (r *release) load(p *program, platform string) (build, error) {
+	b := build{program: p}
 	b.os, b.arch, _ = strings.Cut(platform, "_")
-	name := plugin
+	name := p.name
 	if b.os == "windows" {
 		name += ".exe"
 	}
@@ -142,7 +150,7 @@ func (r *release) load(platform string) (build, error) {
 
 // stem is the file name of a build without the extension.
 func (r *release) stem(b build) string {
-	return strings.Join([]string{plugin, r.version, b.os, b.arch}, "_")
+	return strings.Join([]string{b.name, r.version, b.os, b.arch}, "_")
 }
 
 func (r *release) dist(elements ...string) string {
@@ -153,7 +161,7 @@ func (r *release) write(name string, content []byte) error {
 	return os.WriteFile(r.dist(name), content, 0o644)
 }
 
-// writeSums lists everything that a user can download. For the OCI layout it lists the
+// writeSums lists everything that a user can download. For an OCI layout it lists the
 // index, which has the digests of the rest.
 func (r *release) writeSums() error {
 	entries, err := os.ReadDir(r.dist())
@@ -164,7 +172,7 @@ func (r *release) writeSums() error {
 	for _, entry := range entries {
 		name := entry.Name()
 		if entry.IsDir() {
-			if name != imageDir {
+			if !isImageDir(name) {
 				continue
 			}
 			name += "/index.json"

@@ -42,6 +42,11 @@ func (r *release) writeSBOM(b build) error {
 
 func (r *release) component(b build, info *debug.BuildInfo) cdx.Component {
 	c := library(info.Main.Path, r.version, "")
+	c.Name = b.name
+	if b.name != info.Main.Path { // another program of the same module
+		c.PackageURL += "#cmd/" + b.name
+		c.BOMRef = c.PackageURL
+	}
 	c.Type = cdx.ComponentTypeApplication
 	c.Hashes = sha256Hash(fmt.Sprintf("%x", sha256.Sum256(b.binary.content)))
 	c.Pedigree = &cdx.Pedigree{Commits: &[]cdx.Commit{{UID: r.commit}}}
