@@ -7,10 +7,10 @@ GO = root=. && . scripts/env.sh && go
 GO_BUILD = export CGO_ENABLED=0 && $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)"
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-long test-docs demo dev bench lint release fmt clean
+.PHONY: help build test test-long test-docs test-consumers demo dev bench lint release fmt clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## build bin/vault-plugin-ecgrid and bin/ecgrid-simulator: static, with version and commit (VERSION=vX.Y.Z)
 	$(GO_BUILD) -o bin/vault-plugin-ecgrid ./cmd/vault-plugin-ecgrid
@@ -25,6 +25,9 @@ test-long: build ## run the random test for 10 minutes, all acceptance tests ove
 test-docs: build ## run the commands of README.md and docs/ on a real Vault and compare their output (part of make test)
 	@scripts/test-docs.sh
 
+test-consumers: build ## run Vault Agent, operators, Terraform and clients against a real Vault, and print the table of docs/consumers.md (part of make test)
+	@scripts/consumers.sh
+
 demo: build ## show a leased key, a REST call with it and a rotation on a real Vault, then remove everything
 	@scripts/demo.sh
 
@@ -37,7 +40,7 @@ bench: build ## measure the plugin beside plugins that do nothing, on a real Vau
 lint: ## run gofmt, go vet, staticcheck (pinned in tools/go.mod), and shellcheck if it is installed
 	@scripts/lint.sh
 
-release: ## build dist/ with archives, sums, SBOMs and an OCI image for all platforms (VERSION=vX.Y.Z; PLATFORMS="linux/amd64 …")
+release: ## build dist/ with archives, sums, SBOMs and OCI images for all platforms (VERSION=vX.Y.Z; PLATFORMS="linux/amd64 …")
 	@scripts/release.sh
 
 fmt: ## format all Go files

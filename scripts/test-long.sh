@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the tests that take long by nature: the random test, all acceptance tests over REST,
-# and the chaos test over each transport. It stops at the first failure.
+# the consumers, and the chaos test over each transport. It stops at the first failure.
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 # shellcheck source=scripts/env.sh
@@ -18,6 +18,9 @@ ECGRID_RANDOMLY=$ECGRID_RANDOMLY go test -count=1 -timeout 0 -v -run 'TestRandom
 
 title "all acceptance tests over REST"
 ECGRID_TRANSPORT=rest go test -count=1 -timeout 15m ./acceptance
+
+title "consumers, with their scheduled rotations"
+scripts/consumers.sh
 
 for transport in soap rest; do
 	title "chaos over $transport for $ECGRID_CHAOS"

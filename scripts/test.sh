@@ -39,7 +39,7 @@ title "unit, gRPC and fuzz seeds: go test $race"
 # A failing go list must fail the run.
 # shellcheck disable=SC2046,SC2086 # one word per package; an empty flag is no word
 go list ./... >"$tmp/packages" &&
-	go test $race -timeout 5m $(grep -v -e '/acceptance$' -e '/acceptance/chaos$' "$tmp/packages") || failed="$failed unit"
+	go test $race -timeout 5m $(grep -v -e '/acceptance$' -e '/acceptance/chaos$' -e '/acceptance/consumers/' "$tmp/packages") || failed="$failed unit"
 
 title "the paths over REST: ECGRID_TRANSPORT=rest go test $race ."
 # shellcheck disable=SC2086
@@ -69,6 +69,9 @@ if wait "$vault_pid"; then
 	title "the same over REST, without $other"
 	ECGRID_TRANSPORT=rest go test -count=1 -timeout 10m -p 1 -parallel 4 -skip "$other" ./acceptance ./acceptance/chaos ||
 		failed="$failed acceptance-REST"
+
+	title "consumers: Agent, operators, Terraform and clients, by their own code"
+	scripts/consumers.sh -short || failed="$failed consumers"
 
 	title "a short benchmark on that vault: go test in bench"
 	go -C bench test -count=1 ./... || failed="$failed bench"

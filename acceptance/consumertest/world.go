@@ -117,7 +117,9 @@ func (w *World) Write(t testing.TB, path string, body any) vaulttest.Response {
 // AppRole makes an AppRole with Policy. Its tokens can be renewed for as long as it exists.
 func (w *World) AppRole(t testing.TB) (roleID, secretID string) {
 	t.Helper()
-	if r, err := w.Do(http.MethodGet, "auth/approle/role", nil); err != nil || r.Status == http.StatusForbidden {
+	methods, err := w.Do(http.MethodGet, "sys/auth", nil)
+	w.must(t, err)
+	if _, enabled := methods.Data["approle/"]; !enabled {
 		w.Write(t, "sys/auth/approle", fields{"type": "approle"})
 	}
 	const role = "auth/approle/role/" + Role

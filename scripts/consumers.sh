@@ -1,0 +1,59 @@
+#!/bin/sh
+# Runs every program that docs/consumers.md names, by its own code, against a real Vault with
+# the plugin and an ECGrid simulator. It prints the table of that page: what ran, in which
+# version, and how soon it had a replaced key. It is part of make test.
+#
+#   scripts/consumers.sh          all tests
+#   scripts/consumers.sh -short   without those that wait minutes for scheduled rotations
+set -u
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
+# shellcheck source=scripts/env.sh
+. "$root/scripts/env.sh"
+cd "$root" || exit 1
+short=${1:-}
+VAULT_BIN=$(scripts/vault.sh) || exit 1
+PLUGIN_BIN=$PWD/bin/vault-plugin-ecgrid
+tmp=$(mktemp -d "$TMPDIR/ecgrid-consumers.XXXXXX") || exit 1
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+ECGRID_CONSUMERS_REPORT=$tmp/rows
+export VAULT_BIN PLUGIN_BIN ECGRID_CONSUMERS_REPORT
+: >"$ECGRID_CONSUMERS_REPORT"
+
+# The tests mostly wait, so all modules run at once. Their output comes in one piece each.
+run() {
+	name=$1
+	shift
+	"$@" >"$tmp/$name.log" 2>&1 || : >"$tmp/$name.failed"
+}
+module() {
+	# shellcheck disable=SC2086
+	[ ! -x "$1/prepare.sh" ] || "$1/prepare.sh" && # copies code that cannot be imported
+		go -C "$1" test -count=1 -timeout 15m -parallel 4 -ldflags='-s -w' $short ./...
+}
+modules=
+for mod in acceptance/consumers/*/go.mod; do
+	dir=$(dirname "$mod")
+	name=$(basename "$dir")
+	modules="$modules $name"
+	run "$name" module "$dir" &
+done
+# shellcheck disable=SC2086 # an empty flag is no word
+run agent-and-clients go test -count=1 -timeout 15m -parallel 4 $short ./acceptance/consumers/... &
+wait
+
+failed=
+for name in agent-and-clients $modules; do
+	cat "$tmp/$name.log"
+	[ ! -e "$tmp/$name.failed" ] || failed="$failed $name"
+done
+echo
+echo "| Consumer | Version run | How the key arrives | New key after a rotation | While ECGrid is down | While Vault is down | Notes |"
+echo "|---|---|---|---|---|---|---|"
+LC_ALL=C sort "$ECGRID_CONSUMERS_REPORT"
+[ -z "$failed" ] || {
+	echo "consumers that failed:$failed" >&2
+	exit 1
+}
