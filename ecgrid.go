@@ -99,6 +99,7 @@ func (p *Plugin) newEngine(m *mount, conf *logical.BackendConfig) *backend.Engin
 		DefaultLeaseTTL: func() time.Duration { return m.System().DefaultLeaseTTL() },
 		MaxLeaseTTL:     func() time.Duration { return m.System().MaxLeaseTTL() },
 		Tainted:         func() bool { return m.System().Tainted() },
+		Notify:          m.notify,
 	})
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -28,7 +28,7 @@ func (m *mount) periodic(ctx context.Context, _ *logical.Request) error {
 
 // rotateCredential serves the rotation manager of Vault Enterprise.
 func (m *mount) rotateCredential(ctx context.Context, _ *logical.Request) error {
-	_, err := m.engine.RotateRoot(ctx)
+	_, err := m.engine.RotateManagedRoot(ctx)
 	return err
 }
 

@@ -16,7 +16,7 @@ package ecgrid
 //	m.awaitResolved(), m.expectResolved() // the end of a rotate-root
 //
 // Each response is checked against the schema of its operation. No response, error,
-// lease or log line may contain a secret of the simulator.
+// lease, event or log line may contain a secret of the simulator.
 
 import (
 	"cmp"
@@ -71,6 +71,7 @@ type testMount struct {
 	vault   *fakeVault
 	process *process // the one that serve started last
 	log     *logRecorder
+	events  *eventRecorder
 }
 
 func newTestMount(t testing.TB) *testMount {
@@ -89,12 +90,12 @@ func newTestMount(t testing.TB) *testMount {
 	}
 	m := &testMount{
 		t: t, storage: new(logical.InmemStorage), sim: sim, plugin: p,
-		paths: p.newBackend(&logical.BackendConfig{}), vault: &fakeVault{StaticSystemView: logical.TestSystemView()}, log: new(logRecorder),
+		paths: p.newBackend(&logical.BackendConfig{}), vault: &fakeVault{StaticSystemView: logical.TestSystemView()}, log: new(logRecorder), events: newEventRecorder(),
 	}
 	m.vault.ReplicationStateVal = consts.ReplicationPerformanceDisabled | consts.ReplicationDRDisabled // as Vault Community says
 	t.Cleanup(func() {
-		if m.holdsSecret(m.log.String()) {
-			t.Error("the log contains a secret")
+		if m.holdsSecret(m.log.String(), m.events.text()) {
+			t.Error("the log or an event contains a secret")
 		}
 	})
 	m.backend = m.serve()
@@ -118,7 +119,7 @@ func (m *testMount) serve() logical.Backend {
 		Logger:      logger,
 		System:      m.vault,
 		StorageView: m.process,
-		BackendUUID: "test",
+		BackendUUID: "test", EventsSender: m.events,
 	}); err != nil {
 		m.t.Fatal(err)
 	}

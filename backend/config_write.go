@@ -53,6 +53,7 @@ func (c *configs) write(ctx context.Context, old *Config, patch ConfigPatch, man
 	}
 	next.config, err = c.root.handOver(ctx, next.config, manager)
 	c.setCurrent(next)
+	c.sendEvent(Event{Kind: EventConfigWritten})
 	return err
 }
 
@@ -150,6 +151,7 @@ func (c *configs) DeleteConfig(ctx context.Context, manager RotationManager) err
 		manager.Keep(ctx, Schedule{})
 		if old != nil {
 			c.Logger.Info("the config and its login were deleted")
+			c.sendEvent(Event{Kind: EventConfigDeleted})
 		}
 		return nil
 	})

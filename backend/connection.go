@@ -42,6 +42,7 @@ type connections struct {
 	users      *users
 	ledger     *session.Ledger
 	background *background
+	events     *eventQueue
 	// resolution is the background job that finds out which password ECGrid has after an
 	// unconfirmed rotate-root. Its job is rootRotator.tryToResolve.
 	resolution *retry

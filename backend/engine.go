@@ -12,6 +12,7 @@
 //	holders      lease_holders.go     records the leases after which a key is replaced
 //	connections  connection.go        the config in use, its session and its keys
 //	users        key_replacements.go  which users' keys are being replaced
+//	eventQueue   event_queue.go       sends what happened to Vault
 //	store        storage.go           Vault's storage
 package backend
 
@@ -43,6 +44,8 @@ type Options struct {
 	DefaultLeaseTTL, MaxLeaseTTL func() time.Duration
 	// Tainted reports whether the mount is being removed or moved.
 	Tainted func() bool
+	// Notify sends an event, or nil. It may take as long as ctx lasts.
+	Notify func(ctx context.Context, e Event) error
 }
 
 // fraction returns a random number from 0 to 1, or 0 without randomness. It only spreads
@@ -78,6 +81,7 @@ func New(o Options) *Engine {
 		users:      newUsers(),
 		ledger:     session.NewLedger(s, o.Connect, classify, o.Clock, o.Random, o.Logger),
 		background: bg,
+		events:     newEventQueue(o.Notify, o.Logger),
 		resolution: newRetry(bg, func(ctx context.Context) bool { return root.tryToResolve(ctx) }),
 	}
 	root = &rootRotator{connections: c, lock: newConfigLock(s)}
@@ -105,9 +109,12 @@ func (e *Engine) Invalidate(key string) {
 	}
 }
 
-// Close ends the mount in this process. It logs out within session.LogoutTimeout, and
-// no session is opened after it. It is idempotent.
+// Close ends the mount in this process. It logs out and sends the last events within
+// session.LogoutTimeout, and no session is opened after it. It is idempotent.
 func (e *Engine) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), session.LogoutTimeout)
+	defer cancel()
 	e.background.end()
 	e.close()
+	e.events.close(ctx)
 }

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,11 +47,13 @@ var (
 // meaning is a row of the one table that says what follows from a failure.
 type meaning struct {
 	err    error
+	class  string // a stable word for events
 	status int
 	advice string
 
 	endsLease    bool // a definite answer: the leased key is useless
 	notApplied   bool // ECGrid did not apply the change that failed like this
+	maybeApplied bool // ECGrid may have applied it
 	systemic     bool // the next call would fail like this too
 	outOfTime    bool // the call ran out of time, which a longer one may not
 	skipped      bool // a scheduled rotation that ends like this did not fail
@@ -73,36 +76,36 @@ var (
 // meanings is searched from the top. What the engine decided comes before what ECGrid
 // answered.
 var meanings = []meaning{
-	{err: ErrUnconfirmed, status: http.StatusConflict, advice: "ECGrid may still apply it. After rotate-root you need not do anything: both passwords are kept, and the plugin finds out which one is right (last_root_rotation_error in config is empty then). After the rotation of a key, read the key when ECGrid answers again to see which one is valid"},
-	{err: ErrNotApplied, status: http.StatusConflict, notApplied: true, advice: "the old password or key is still valid; see the reason and try again"},
-	{err: ErrTooManyRefused, status: http.StatusConflict, notApplied: true, advice: "no more are sent until the first of them is a day old; check password_policy, and that this login may change its own password"},
-	{err: ErrUnresolved, status: http.StatusConflict, advice: resolvesAlone},
-	{err: ErrInvalid, status: http.StatusBadRequest, notApplied: true},
-	{err: ErrOwnKey, status: http.StatusBadRequest, notApplied: true, revokeAnyway: true, advice: "replacing it would lock this mount out; configure username and password instead, or rotate that key in ECGrid and write the new one to config"},
-	{err: ErrRoleNotFound, status: http.StatusNotFound, skipped: true, advice: "list roles/ to see the names that exist"},
-	{err: errRoleChanged, status: http.StatusConflict, skipped: true, advice: tryAgain},
-	{err: ErrNotConfigured, status: http.StatusBadRequest, systemic: true, revokeAnyway: true, advice: "write username and password, or api_key, to config first"},
-	{err: session.ErrTooSoon, status: http.StatusServiceUnavailable, systemic: true, notApplied: true, advice: "an unconfirmed rotate-root may need more logins, so it is not started now; try again then"},
-	{err: session.ErrPaused, status: http.StatusServiceUnavailable, systemic: true, advice: "try again then. Only another password, set in ECGrid and written to config, ends the pause sooner"},
-	{err: session.ErrRefused, status: http.StatusBadRequest, systemic: true, advice: "it was not retried, so that the account is not locked. Check the credential (the one in config or, if this was a write to config, the one in that write; then nothing was stored), that the user is active and not locked out, and that its session table is not full"},
-	{err: ErrKeyReplaced, status: http.StatusBadRequest, endsLease: true, advice: "read the path again to get the key that is valid now"},
-	{err: ErrNoKey, status: http.StatusNotFound, endsLease: true, advice: "generate one in ECGrid, or with a write to rotate-key/ and the user ID"},
-	{err: ErrTainted, status: http.StatusServiceUnavailable, systemic: true, notApplied: true, skipped: true, advice: tryAgain},
-	{err: ErrClosed, status: http.StatusServiceUnavailable, systemic: true, advice: tryAgain},
-	{err: session.ErrClosed, status: http.StatusServiceUnavailable, systemic: true, advice: tryAgain},
-	{err: ecgrid.ErrAccessDenied, status: http.StatusForbidden, endsLease: true, notApplied: true, session: blamesCaller, advice: needsLevel},
-	{err: ecgrid.ErrAuthentication, status: http.StatusForbidden, endsLease: true, notApplied: true, session: blamesCaller, advice: needsLevel},
-	{err: ecgrid.ErrNotFound, status: http.StatusNotFound, endsLease: true, notApplied: true, revokeAnyway: true, session: blamesCaller, advice: "list keys/ to see the user IDs that exist"},
-	{err: ecgrid.ErrTimeout, status: http.StatusGatewayTimeout, systemic: true, outOfTime: true, advice: "ECGrid was too slow; try again, or raise request_timeout in config"},
-	{err: ecgrid.ErrRateLimited, status: http.StatusServiceUnavailable, systemic: true, notApplied: true, session: session.Verdict{Faulted: true}, advice: "ECGrid limits how often it is called; try again later, or lower max_concurrent_calls in config"},
-	{err: ecgrid.ErrUnreachable, status: http.StatusServiceUnavailable, systemic: true, advice: "check url, ca_cert and tls_server_name in config and the network between Vault and ECGrid"},
-	{err: ecgrid.ErrSessionExpired, status: http.StatusBadGateway, notApplied: true, session: session.Verdict{Dead: true, Refusal: true}, advice: "ECGrid ended a session that it had just opened. Over SOAP, sessions are bound to one IP address, so check that Vault's egress address is stable"},
-	{err: ecgrid.ErrServerFault, status: http.StatusBadGateway, session: blamesECGrid, advice: "the fault is ECGrid's own; " + askSupport},
-	{err: ecgrid.ErrFault, status: http.StatusBadGateway, session: blamesCaller, advice: "ECGrid gave no known reason; " + askSupport},
-	{err: ecgrid.ErrBadAnswer, status: http.StatusBadGateway, advice: "check that url in config is the endpoint for its transport and that no proxy answers in its place"},
-	{err: ecgrid.ErrEmptyResult, status: http.StatusBadGateway, session: session.Verdict{Inconclusive: true}, advice: "ECGrid answered without a result; " + askSupport},
-	{err: context.DeadlineExceeded, status: http.StatusGatewayTimeout, systemic: true, outOfTime: true, advice: "the request ran out of time; try again"},
-	{err: context.Canceled, status: http.StatusServiceUnavailable, systemic: true, outOfTime: true, advice: "the request was canceled before ECGrid answered; try again"},
+	{err: ErrUnconfirmed, class: "unconfirmed", status: http.StatusConflict, maybeApplied: true, advice: "ECGrid may still apply it. After rotate-root you need not do anything: both passwords are kept, and the plugin finds out which one is right (last_root_rotation_error in config is empty then). After the rotation of a key, read the key when ECGrid answers again to see which one is valid"},
+	{err: ErrNotApplied, class: "not-applied", status: http.StatusConflict, notApplied: true, advice: "the old password or key is still valid; see the reason and try again"},
+	{err: ErrTooManyRefused, class: "too-many-refused", status: http.StatusConflict, notApplied: true, advice: "no more are sent until the first of them is a day old; check password_policy, and that this login may change its own password"},
+	{err: ErrUnresolved, class: "unresolved", status: http.StatusConflict, maybeApplied: true, advice: resolvesAlone},
+	{err: ErrInvalid, class: "invalid", status: http.StatusBadRequest, notApplied: true},
+	{err: ErrOwnKey, class: "own-key", status: http.StatusBadRequest, notApplied: true, revokeAnyway: true, advice: "replacing it would lock this mount out; configure username and password instead, or rotate that key in ECGrid and write the new one to config"},
+	{err: ErrRoleNotFound, class: "no-such-role", status: http.StatusNotFound, skipped: true, advice: "list roles/ to see the names that exist"},
+	{err: errRoleChanged, class: "role-changed", status: http.StatusConflict, skipped: true, advice: tryAgain},
+	{err: ErrNotConfigured, class: "not-configured", status: http.StatusBadRequest, systemic: true, revokeAnyway: true, advice: "write username and password, or api_key, to config first"},
+	{err: session.ErrTooSoon, class: "login-paused", status: http.StatusServiceUnavailable, systemic: true, notApplied: true, advice: "an unconfirmed rotate-root may need more logins, so it is not started now; try again then"},
+	{err: session.ErrPaused, class: "login-paused", status: http.StatusServiceUnavailable, systemic: true, advice: "try again then. Only another password, set in ECGrid and written to config, ends the pause sooner"},
+	{err: session.ErrRefused, class: "login-refused", status: http.StatusBadRequest, systemic: true, advice: "it was not retried, so that the account is not locked. Check the credential (the one in config or, if this was a write to config, the one in that write; then nothing was stored), that the user is active and not locked out, and that its session table is not full"},
+	{err: ErrKeyReplaced, class: "key-replaced", status: http.StatusBadRequest, endsLease: true, advice: "read the path again to get the key that is valid now"},
+	{err: ErrNoKey, class: "no-key", status: http.StatusNotFound, endsLease: true, advice: "generate one in ECGrid, or with a write to rotate-key/ and the user ID"},
+	{err: ErrTainted, class: "mount-removed", status: http.StatusServiceUnavailable, systemic: true, notApplied: true, skipped: true, advice: tryAgain},
+	{err: ErrClosed, class: "mount-closed", status: http.StatusServiceUnavailable, systemic: true, advice: tryAgain},
+	{err: session.ErrClosed, class: "mount-closed", status: http.StatusServiceUnavailable, systemic: true, advice: tryAgain},
+	{err: ecgrid.ErrAccessDenied, class: "access-denied", status: http.StatusForbidden, endsLease: true, notApplied: true, session: blamesCaller, advice: needsLevel},
+	{err: ecgrid.ErrAuthentication, class: "access-denied", status: http.StatusForbidden, endsLease: true, notApplied: true, session: blamesCaller, advice: needsLevel},
+	{err: ecgrid.ErrNotFound, class: "no-such-user", status: http.StatusNotFound, endsLease: true, notApplied: true, revokeAnyway: true, session: blamesCaller, advice: "list keys/ to see the user IDs that exist"},
+	{err: ecgrid.ErrTimeout, class: "timeout", status: http.StatusGatewayTimeout, systemic: true, outOfTime: true, advice: "ECGrid was too slow; try again, or raise request_timeout in config"},
+	{err: ecgrid.ErrRateLimited, class: "rate-limited", status: http.StatusServiceUnavailable, systemic: true, notApplied: true, session: session.Verdict{Faulted: true}, advice: "ECGrid limits how often it is called; try again later, or lower max_concurrent_calls in config"},
+	{err: ecgrid.ErrUnreachable, class: "unreachable", status: http.StatusServiceUnavailable, systemic: true, advice: "check url, ca_cert and tls_server_name in config and the network between Vault and ECGrid"},
+	{err: ecgrid.ErrSessionExpired, class: "session-expired", status: http.StatusBadGateway, notApplied: true, session: session.Verdict{Dead: true, Refusal: true}, advice: "ECGrid ended a session that it had just opened. Over SOAP, sessions are bound to one IP address, so check that Vault's egress address is stable"},
+	{err: ecgrid.ErrServerFault, class: "server-fault", status: http.StatusBadGateway, session: blamesECGrid, advice: "the fault is ECGrid's own; " + askSupport},
+	{err: ecgrid.ErrFault, class: "fault", status: http.StatusBadGateway, session: blamesCaller, advice: "ECGrid gave no known reason; " + askSupport},
+	{err: ecgrid.ErrBadAnswer, class: "bad-answer", status: http.StatusBadGateway, advice: "check that url in config is the endpoint for its transport and that no proxy answers in its place"},
+	{err: ecgrid.ErrEmptyResult, class: "bad-answer", status: http.StatusBadGateway, session: session.Verdict{Inconclusive: true}, advice: "ECGrid answered without a result; " + askSupport},
+	{err: context.DeadlineExceeded, class: "timeout", status: http.StatusGatewayTimeout, systemic: true, outOfTime: true, advice: "the request ran out of time; try again"},
+	{err: context.Canceled, class: "canceled", status: http.StatusServiceUnavailable, systemic: true, outOfTime: true, advice: "the request was canceled before ECGrid answered; try again"},
 }
 
 // meaningOf returns the row of a failure. A failure without a row, such as one of
@@ -115,6 +118,9 @@ func meaningOf(err error) meaning {
 	}
 	return meaning{}
 }
+
+// classOf returns the class of a failure. One without a meaning of its own is internal.
+func classOf(err error) string { return cmp.Or(meaningOf(err).class, "internal") }
 
 // classify returns what a failed call says about its session. Only ECGrid's part of the
 // failure counts.

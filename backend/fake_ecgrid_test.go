@@ -19,6 +19,7 @@ import (
 type fakeECGrid struct {
 	policy  string // what Vault's password policy generates
 	tainted atomic.Bool
+	events  eventLog // what Vault was told
 
 	mu sync.Mutex // guards the following
 	fakeState

@@ -151,6 +151,7 @@ func testEngineAt(t *testing.T, f *fakeECGrid, storage logical.Storage, connect 
 		DefaultLeaseTTL:    func() time.Duration { return 768 * time.Hour },
 		MaxLeaseTTL:        func() time.Duration { return 768 * time.Hour },
 		Tainted:            f.tainted.Load,
+		Notify:             f.events.add,
 	})
 	t.Cleanup(e.Close)
 	return e

@@ -32,7 +32,8 @@ func (l *leases) RevokeLease(ctx context.Context, lease Lease) error {
 
 // endKey replaces the leased key if it is still the user's key.
 func (l *leases) endKey(ctx context.Context, lease Lease) error {
-	_, err := l.rotator.replaceIf(ctx, lease.UserID, func(fingerprint string) (bool, error) {
+	replaced := false
+	_, err := l.rotator.replaceIf(ctx, lease.UserID, func(fingerprint string) (_ bool, err error) {
 		if !isFingerprintOf(fingerprint, lease.Fingerprint) {
 			return false, nil
 		}
@@ -41,9 +42,13 @@ func (l *leases) endKey(ctx context.Context, lease Lease) error {
 			return false, err
 		}
 		defer unlock()
-		return l.holders.isLast(ctx, lease) // no holder is added during a replacement
+		replaced, err = l.holders.isLast(ctx, lease) // no holder is added during a replacement
+		return replaced, err
 	})
 	m := meaningOf(err)
+	if replaced || err != nil && !(m.endsLease && m.revokeAnyway) { // not if the user is gone
+		l.sendRotationEvent(Event{Kind: EventKeyRotation, Role: lease.Role, UserID: lease.UserID, Reason: ReasonLeaseEnd}, err)
+	}
 	if !m.revokeAnyway {
 		return err
 	}

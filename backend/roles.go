@@ -122,16 +122,20 @@ var errCheckUser = errors.New("the user has to be checked first")
 func (r *roles) write(ctx context.Context, name string, patch RolePatch, check func(string, *Role) error) error {
 	var checked, user int32
 	for {
-		err := r.change(ctx, name, func(old *Role) (Role, error) {
+		kind := EventRoleUpdated
+		err := r.changeThen(ctx, name, func(old *Role) (Role, error) {
 			if err := check(name, old); err != nil {
 				return Role{}, err
+			}
+			if old == nil {
+				kind = EventRoleCreated
 			}
 			role, err := patch.apply(old, r.Clock.Now(), r.fraction())
 			if err == nil && role.rotates() && role.UserID != checked {
 				user, err = role.UserID, errCheckUser
 			}
 			return role, err
-		})
+		}, func(role Role) { r.sendEvent(Event{Kind: kind, Role: name, UserID: role.UserID}) })
 		if !errors.Is(err, errCheckUser) {
 			return err
 		}
@@ -149,12 +153,27 @@ func (r *roles) DeleteRole(ctx context.Context, name string) error {
 		return err
 	}
 	defer r.lock.Release(1)
-	return r.store.deleteRole(ctx, name)
+	old, unreadable := r.store.role(ctx, name)
+	if err := r.store.deleteRole(ctx, name); err != nil {
+		return err
+	}
+	switch {
+	case old != nil:
+		r.sendEvent(Event{Kind: EventRoleDeleted, Role: name, UserID: old.UserID})
+	case unreadable != nil:
+		r.sendEvent(Event{Kind: EventRoleDeleted, Role: name})
+	}
+	return nil
 }
 
 // change reads, changes and stores a role under the lock. The change must not call
 // ECGrid.
 func (r *roles) change(ctx context.Context, name string, change func(*Role) (Role, error)) error {
+	return r.changeThen(ctx, name, change, func(Role) {})
+}
+
+// changeThen is change, and calls stored before it releases the lock.
+func (r *roles) changeThen(ctx context.Context, name string, change func(*Role) (Role, error), stored func(Role)) error {
 	if err := r.lock.Acquire(ctx, 1); err != nil {
 		return err
 	}
@@ -167,5 +186,9 @@ func (r *roles) change(ctx context.Context, name string, change func(*Role) (Rol
 	if err != nil {
 		return err
 	}
-	return r.store.putRole(ctx, name, changed)
+	if err := r.store.putRole(ctx, name, changed); err != nil {
+		return err
+	}
+	stored(changed)
+	return nil
 }

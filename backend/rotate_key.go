@@ -24,7 +24,9 @@ type keyRotator struct{ *connections }
 // RotateKey replaces the user's key. It does not return the new key, which is read like
 // any other.
 func (k *keyRotator) RotateKey(ctx context.Context, userID int32) (KeyRotation, error) {
-	return k.replaceIf(ctx, userID, always)
+	done, err := k.replaceIf(ctx, userID, always)
+	k.sendRotationEvent(Event{Kind: EventKeyRotation, UserID: userID, Reason: ReasonManual}, err)
+	return done, err
 }
 
 // condition decides, by the fingerprint of the current key, whether it is replaced.

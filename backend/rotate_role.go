@@ -12,13 +12,16 @@ func (r *roles) RotateRole(ctx context.Context, name string) (KeyRotation, error
 	if err != nil {
 		return KeyRotation{}, err
 	}
-	done, err := r.rotator.RotateKey(ctx, role.UserID)
+	event := Event{Kind: EventKeyRotation, Role: name, UserID: role.UserID, Reason: ReasonManual}
+	done, err := r.rotator.replaceIf(ctx, role.UserID, always)
 	if err != nil {
+		r.sendRotationEvent(event, err)
 		return KeyRotation{}, err
 	}
 	if err := r.recordRotation(ctx, name, role.UserID, nil); err != nil {
 		done.Warnings = append(done.Warnings, "the key was rotated, but the role's last_rotation could not be stored")
 	}
+	r.sendRotationEvent(event, nil)
 	return done, nil
 }
 
@@ -60,7 +63,9 @@ func (r *roles) rotateDue(ctx context.Context, name string) error {
 	if meaningOf(failed).skipped {
 		return failed
 	}
-	return errors.Join(failed, r.recordRotation(ctx, name, role.UserID, failed))
+	err = errors.Join(failed, r.recordRotation(ctx, name, role.UserID, failed))
+	r.sendRotationEvent(Event{Kind: EventKeyRotation, Role: name, UserID: role.UserID, Reason: ReasonSchedule, Modified: failed == nil}, err)
+	return err
 }
 
 // recordBegin stores which key is about to be replaced. If an earlier try at the same

@@ -21,17 +21,21 @@ type rootRotator struct {
 // is known which one ECGrid has. So the right password is stored even if a call fails,
 // the process dies, or ECGrid applies the change late.
 func (r *rootRotator) RotateRoot(ctx context.Context) (time.Time, error) {
+	return r.rotateBecause(ctx, ReasonManual)
+}
+
+func (r *rootRotator) rotateBecause(ctx context.Context, why Reason) (time.Time, error) {
 	release, err := r.lock.acquire(ctx)
 	if err != nil {
 		return time.Time{}, err
 	}
 	defer release()
-	return r.rotateLocked(ctx)
+	return r.rotateLocked(ctx, why)
 }
 
 // rotateLocked rotates and records a failure. It goes on if the request is canceled. The
 // caller holds the config lock, as for all methods below.
-func (r *rootRotator) rotateLocked(ctx context.Context) (time.Time, error) {
+func (r *rootRotator) rotateLocked(ctx context.Context, why Reason) (time.Time, error) {
 	ctx = context.WithoutCancel(ctx)
 	at, err := r.rotate(ctx)
 	if err != nil && !errors.Is(err, ErrTainted) {
@@ -39,6 +43,7 @@ func (r *rootRotator) rotateLocked(ctx context.Context) (time.Time, error) {
 		r.Logger.Error("rotate-root failed", "error", message)
 		r.record(ctx, func(rotation Rotation) Rotation { return rotation.failed(message, r.Clock.Now()) })
 	}
+	r.sendRotationEvent(Event{Kind: EventRootRotation, Reason: why}, err)
 	return at, err
 }
 
@@ -198,8 +203,14 @@ func (r *rootRotator) refused(ctx context.Context, current *connection, password
 		return time.Time{}, unconfirmed(err)
 	}
 	r.setCurrent(nil) // the next connection knows the passwords that are kept
-	return time.Time{}, result
+	return time.Time{}, foundUnchanged{result}
 }
+
+// foundUnchanged is the failure of a change after which the old password worked. It is
+// resolved.
+type foundUnchanged struct{ error }
+
+func (e foundUnchanged) Unwrap() error { return e.error }
 
 // loginAgain returns the password that ECGrid has. Only a new session proves it.
 func (r *rootRotator) loginAgain(ctx context.Context, current *connection) (password string, err error) {

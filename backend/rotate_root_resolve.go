@@ -30,8 +30,20 @@ func (r *rootRotator) Resolve(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	_, err = r.resolve(ctx)
+	at, err := r.resolve(ctx)
+	r.sendSettledEvent(at, err)
 	return err
+}
+
+// sendSettledEvent sends an event if a change is resolved by now.
+func (r *rootRotator) sendSettledEvent(at time.Time, err error) {
+	settled := Event{Kind: EventRootRotation, Reason: ReasonSettled}
+	switch unchanged := (foundUnchanged{}); {
+	case errors.As(err, &unchanged):
+		r.sendRotationEvent(settled, ErrNotApplied)
+	case err == nil && !at.IsZero():
+		r.sendRotationEvent(settled, nil)
+	}
 }
 
 // resolve is Resolve for a caller that holds the config lock. It returns when the
@@ -58,7 +70,7 @@ func (r *rootRotator) resolve(ctx context.Context) (time.Time, error) {
 	case pending != nil:
 		return r.tryOldThenNew(ctx, current, *pending)
 	case c.hasExpired(r.Clock.Now()):
-		return time.Time{}, r.dropExpired(ctx, current)
+		return r.dropExpired(ctx, current)
 	}
 	return time.Time{}, nil
 }
@@ -93,18 +105,17 @@ func (r *rootRotator) confirmLate(ctx context.Context, c Config, password string
 }
 
 // dropExpired removes expired passwords, once a Login with the stored one succeeds.
-func (r *rootRotator) dropExpired(ctx context.Context, current *connection) error {
+func (r *rootRotator) dropExpired(ctx context.Context, current *connection) (time.Time, error) {
 	works, err := r.loginAgain(ctx, current)
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
 	if works != current.config.Password {
-		_, err = r.confirm(ctx, current.config, works, time.Time{})
-		return err
+		return r.confirm(ctx, current.config, works, time.Time{})
 	}
 	err = r.storeConfig(ctx, current.config.withoutExpired(r.Clock.Now()))
 	r.setCurrent(nil) // the next connection does not know them
-	return err
+	return time.Time{}, err
 }
 
 // recordUnresolved records that it is still unknown which password ECGrid has.

@@ -1,6 +1,9 @@
 package backend
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // RotationManager is that of Vault Enterprise. Vault Community accepts no jobs.
 type RotationManager interface {
@@ -36,6 +39,11 @@ func (r *rootRotator) handOver(ctx context.Context, c Config, manager RotationMa
 	return c, r.storeConfig(ctx, c)
 }
 
+// RotateManagedRoot is RotateRoot for the rotation manager, which follows the schedule.
+func (r *rootRotator) RotateManagedRoot(ctx context.Context) (time.Time, error) {
+	return r.rotateBecause(ctx, ReasonSchedule)
+}
+
 // rotateDue rotates if it is due, and resumes what is unresolved.
 func (r *rootRotator) rotateDue(ctx context.Context) error {
 	c, err := r.store.config(ctx)
@@ -60,7 +68,7 @@ func (r *rootRotator) rotateDue(ctx context.Context) error {
 		if locked == nil || locked.Root != c.Root || locked.login() != c.login() || locked.ManagedRotation {
 			return nil // another request has rotated or changed it
 		}
-		_, err := r.rotateLocked(ctx)
+		_, err := r.rotateLocked(ctx, ReasonSchedule)
 		return err
 	})
 }
