@@ -20,7 +20,13 @@ type published struct {
 	crds        []string
 }
 
+// operators are the newest versions whose modules can be downloaded.
 var operators = []published{
+	{
+		module: "sigs.k8s.io/secrets-store-csi-driver@v1.4.0",
+		sum:    "h1:R9JVcKOs11fEuiOLlH1BWMeyb6WYzvElRVkq1BWJkr4=",
+		crds:   []string{"config/crd/bases/secrets-store.csi.x-k8s.io_secretproviderclasses.yaml"},
+	},
 	{
 		module: "github.com/hashicorp/vault-secrets-operator@v0.10.0",
 		sum:    "h1:BjOTBJRqx1SLo7NeyqNJWRPDyfRscbqPtGU1U2LzArg=",
@@ -82,9 +88,10 @@ func addCRD(all map[string]*jsonschema.Schema, file string) error {
 			Group    string
 			Names    struct{ Kind string }
 			Versions []struct {
-				Name   string
-				Served bool
-				Schema struct{ OpenAPIV3Schema map[string]any }
+				Name       string
+				Served     bool
+				Deprecated bool
+				Schema     struct{ OpenAPIV3Schema map[string]any }
 			}
 		}
 	}
@@ -92,7 +99,7 @@ func addCRD(all map[string]*jsonschema.Schema, file string) error {
 		return err
 	}
 	for _, v := range crd.Spec.Versions {
-		if !v.Served {
+		if !v.Served || v.Deprecated {
 			continue
 		}
 		root := v.Schema.OpenAPIV3Schema

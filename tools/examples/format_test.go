@@ -9,9 +9,9 @@ import (
 	"github.com/hashicorp/hcl/v2/hclwrite"
 )
 
-// TestFormat compares with the output of "terraform fmt" and "vault policy fmt".
+// TestFormat compares with the output of "terraform fmt", "vault policy fmt" and "nomad fmt".
 func TestFormat(t *testing.T) {
-	for _, pattern := range []string{"terraform/*.tf", "policies/*.hcl", "agent/*.hcl"} {
+	for _, pattern := range []string{"terraform/*.tf", "terraform/read-key/*.tf", "policies/*.hcl", "agent/*.hcl", "nomad/*.hcl"} {
 		files, err := filepath.Glob("../../examples/" + pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatal("no files:", pattern, err)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -62,11 +63,11 @@ func TestMistakesAreFound(t *testing.T) {
 	custom := schemas(t)
 	for file, mistakes := range map[string]map[string]string{
 		"vault-secrets-operator.yaml": {
-			"renewalPercent: 67":   "renewalPercent: 99",
-			"  path: keys/5001":    "  pathh: keys/5001",
-			"skipTLSVerify: false": "skipTLSVerify: never",
-			"method: kubernetes":   "method: password",
-			"excludeRaw: true":     "excludeRaw: true\n      nothing: true",
+			"allowStaticCreds: true": "allowStaticCreds: sometimes",
+			"  path: static-creds":   "  pathh: static-creds",
+			"skipTLSVerify: false":   "skipTLSVerify: never",
+			"method: kubernetes":     "method: password",
+			"excludeRaw: true":       "excludeRaw: true\n      nothing: true",
 		},
 		"external-secrets.yaml": {
 			"resultType: Data":    "resultType: All",
@@ -79,6 +80,15 @@ func TestMistakesAreFound(t *testing.T) {
 			"agent-inject-perms":          "agent-inject-permissions",
 			"vault.hashicorp.com/role":    "vault.hashicorp.com/vault-role",
 			"shareProcessNamespace: true": "shareProcessNamespace: yes please",
+			"audience: vault":             "audiences: vault",
+		},
+		"csi.yaml": {
+			"provider: vault":    "providers: vault",
+			"audience: vault":    "audiences: vault",
+			"roleName:":          "role:",
+			"secretKey: api_key": "secretName: api_key",
+			"objectName:":        "name:",
+			"readOnly: true":     "readOnly: always",
 		},
 	} {
 		raw, err := os.ReadFile(filepath.Join("../../examples/kubernetes", file))
@@ -106,6 +116,7 @@ func valid(custom map[string]*jsonschema.Schema, document string) (kind string, 
 	var object struct {
 		APIVersion, Kind string
 		Metadata         struct{ Name, Namespace string }
+		Spec             struct{ Parameters map[string]string }
 	}
 	if err := yaml.Unmarshal([]byte(document), &object); err != nil {
 		return "", err
@@ -119,7 +130,7 @@ func valid(custom map[string]*jsonschema.Schema, document string) (kind string, 
 		if err := yaml.UnmarshalStrict([]byte(document), &instance); err != nil {
 			return kind, err
 		}
-		return kind, schema.Validate(instance)
+		return kind, errors.Join(schema.Validate(instance), providerKnows(object.Spec.Parameters))
 	}
 	decode := kubernetesTypes[kind]
 	if decode == nil {
@@ -139,6 +150,7 @@ func valid(custom map[string]*jsonschema.Schema, document string) (kind string, 
 // the examples use. Those of the last line end with the secret's name.
 var annotation = regexp.MustCompile(`^vault\.hashicorp\.com/(` + strings.Join([]string{
 	"agent-inject", "role", "agent-init-first", "agent-pre-populate", "agent-run-as-same-user",
+	"agent-service-account-token-volume-name", "tls-secret", "ca-cert", "template-config-exit-on-retry-failure",
 	"(agent-inject-secret|agent-inject-perms|agent-inject-template|agent-inject-command|error-on-missing-key)-[a-z-]+",
 }, "|") + `)$`)
 
@@ -146,6 +158,37 @@ func injectorKnows(annotations map[string]string) error {
 	for name := range annotations {
 		if strings.HasPrefix(name, "vault.hashicorp.com/") && !annotation.MatchString(name) {
 			return fmt.Errorf("unknown Injector annotation %s", name)
+		}
+	}
+	return nil
+}
+
+// providerParameters are those of internal/config/config.go in hashicorp/vault-csi-provider
+// that the examples may use.
+var providerParameters = []string{
+	"vaultAddress", "vaultNamespace", "vaultCACertPath", "vaultAuthMountPath", "roleName", "audience", "objects",
+}
+
+// providerKnows checks a SecretProviderClass for Vault's provider. Its CRD allows any
+// parameter.
+func providerKnows(parameters map[string]string) error {
+	for name := range parameters {
+		if !slices.Contains(providerParameters, name) {
+			return fmt.Errorf("unknown parameter %s", name)
+		}
+	}
+	var objects []struct {
+		ObjectName     string      `json:"objectName"`
+		SecretPath     string      `json:"secretPath"`
+		SecretKey      string      `json:"secretKey"`
+		FilePermission os.FileMode `json:"filePermission"`
+	}
+	if err := yaml.UnmarshalStrict([]byte(parameters["objects"]), &objects); err != nil {
+		return fmt.Errorf("objects: %w", err)
+	}
+	for _, o := range objects {
+		if o.ObjectName == "" || o.SecretPath == "" || o.SecretKey == "" {
+			return errors.New("an object lacks its name, path or key")
 		}
 	}
 	return nil
