@@ -34,19 +34,20 @@ variable "ecgrid_ca_cert" {
 }
 
 variable "ecgrid_username" {
-  description = "LoginName of the ECGrid user. Only Vault should use it."
+  description = "LoginName of the ECGrid user. Only Vault should use it. Needed only with send_login."
   type        = string
+  default     = ""
 }
 
 variable "ecgrid_password" {
-  description = "Password of the ECGrid user. Needed only for the first apply and when login_version is raised."
+  description = "Password of the ECGrid user. Needed only with send_login."
   type        = string
   default     = ""
-  ephemeral   = true # not in the state or the plan
+  ephemeral   = true # not in the state or in a saved plan
 }
 
-variable "login_version" {
-  description = "Raise this number to send endpoint and login again, after a new password was set in ECGrid."
-  type        = number
-  default     = 1
+variable "send_login" {
+  description = "Send endpoint and login in this run: the first time, and after a new password was set in ECGrid."
+  type        = bool
+  default     = false
 }

@@ -1,10 +1,10 @@
 terraform {
-  required_version = ">= 1.11" # write-only arguments
+  required_version = ">= 1.11" # ephemeral resources and write-only arguments
 
   required_providers {
     vault = {
       source  = "hashicorp/vault"
-      version = ">= 5.12" # data_json_wo of vault_generic_endpoint
+      version = ">= 5.11" # the ephemeral vault_generic_endpoint and vault_generic_secret
     }
   }
 }
