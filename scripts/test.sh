@@ -59,6 +59,9 @@ if wait "$vault_pid"; then
 	export VAULT_BIN PLUGIN_BIN
 	echo "$VAULT_BIN: $("$VAULT_BIN" version)"
 
+	title "terraform or tofu: find it, or build it"
+	scripts/tofu.sh || echo "there is none: examples/terraform is not run"
+
 	title "acceptance tests on that vault: go test $race ./acceptance ./acceptance/chaos"
 	# shellcheck disable=SC2086
 	go test $race -count=1 -timeout 10m -p 1 ./acceptance ./acceptance/chaos || failed="$failed acceptance"

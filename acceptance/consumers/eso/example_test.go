@@ -77,7 +77,7 @@ func definitions(t *testing.T, release string) map[string]definition {
 	return all
 }
 
-// copied is the release that runs, as prepare.sh has left it.
+// copied is the release that runs, as esocopy has left it.
 func copied() string { return filepath.Join(consumertest.Root(), "bin", ".external-secrets") }
 
 // downloaded returns the directory of a module that is not compiled, so go.sum lacks it.

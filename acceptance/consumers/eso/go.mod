@@ -1,12 +1,12 @@
 // External Secrets Operator, run against a real Vault. This is a separate module to keep
-// Kubernetes out of the plugin's dependencies. Run prepare.sh before go.
+// Kubernetes out of the plugin's dependencies. Run esocopy before go.
 module vault-plugin-ecgrid/acceptance/consumers/eso
 
 go 1.26.0
 
 replace vault-plugin-ecgrid => ../../../
 
-// Written by prepare.sh.
+// Written by esocopy.
 replace github.com/external-secrets/external-secrets => ../../../bin/.external-secrets
 
 // As in the operator's own go.mod.

@@ -1,4 +1,4 @@
-// Package register has the two files that prepare.sh puts into the copy of External Secrets
+// Package register has the two files that esocopy puts into the copy of External Secrets
 // Operator. There each replaces a list of all providers or of all generators.
 package register
 
