@@ -5,12 +5,26 @@
 #
 #   scripts/consumers.sh          all tests
 #   scripts/consumers.sh -short   without those that wait minutes for scheduled rotations
+#   scripts/consumers.sh -build   only compiles what the tests need, which takes minutes the first time
+#   scripts/consumers.sh -write   all tests, and puts the table into docs/consumers.md
 set -u
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
 # shellcheck source=scripts/env.sh
 . "$root/scripts/env.sh"
 cd "$root" || exit 1
-short=${1:-}
+short=
+write=
+build=
+case ${1:-} in
+'') ;;
+-build) build=yes ;;
+-short) short=-short ;;
+-write) write=yes ;;
+*)
+	echo "consumers.sh: unknown option $1" >&2
+	exit 2
+	;;
+esac
 VAULT_BIN=$(scripts/vault.sh) || exit 1
 PLUGIN_BIN=$PWD/bin/vault-plugin-ecgrid
 tmp=$(mktemp -d "$TMPDIR/ecgrid-consumers.XXXXXX") || exit 1
@@ -33,6 +47,12 @@ module() {
 	go -C "$1" test -count=1 -timeout 15m -parallel 4 -ldflags='-s -w' $short ./...
 }
 go run ./acceptance/consumers/esocopy || exit 1
+if [ -n "$build" ]; then
+	for mod in acceptance/consumers/*/go.mod; do
+		go -C "$(dirname "$mod")" vet ./... || exit 1 # compiles all packages, and links nothing
+	done
+	exit
+fi
 modules=
 for mod in acceptance/consumers/*/go.mod; do
 	dir=$(dirname "$mod")
@@ -49,10 +69,25 @@ for name in agent-and-clients $modules; do
 	cat "$tmp/$name.log"
 	[ ! -e "$tmp/$name.failed" ] || failed="$failed $name"
 done
+{
+	echo "| Consumer | Version run | How the key arrives | New key after a rotation | While ECGrid is down | While Vault is down | Notes |"
+	echo "|---|---|---|---|---|---|---|"
+	LC_ALL=C sort "$ECGRID_CONSUMERS_REPORT"
+} >"$tmp/table"
 echo
-echo "| Consumer | Version run | How the key arrives | New key after a rotation | While ECGrid is down | While Vault is down | Notes |"
-echo "|---|---|---|---|---|---|---|"
-LC_ALL=C sort "$ECGRID_CONSUMERS_REPORT"
+cat "$tmp/table"
+
+page=docs/consumers.md
+if [ -n "$write" ] && [ -z "$failed" ]; then
+	awk -v table="$tmp/table" '
+		/^<!-- table -->$/ { print; print ""; while ((getline line <table) > 0) print line; skip = 1; next }
+		skip && !/^\|/ && !/^$/ { skip = 0; print "" }
+		!skip' "$page" >"$tmp/page" && cat "$tmp/page" >"$page"
+fi
+# Each consumer has a row in the page, whichever of its paths could be run here.
+while IFS='|' read -r _ consumer _; do
+	grep -qF "|${consumer%%,*}" "$page" || failed="$failed (no row in $page for$consumer)"
+done <"$ECGRID_CONSUMERS_REPORT"
 [ -z "$failed" ] || {
 	echo "consumers that failed:$failed" >&2
 	exit 1

@@ -9,9 +9,11 @@ cd "$root" || exit 1
 
 tmp=$(mktemp -d "$TMPDIR/ecgrid-test.XXXXXX") || exit 1
 vault_pid=
+beside_pid=
 # shellcheck disable=SC2317 # called by the trap
 tidy_up() {
 	[ -z "$vault_pid" ] || kill "$vault_pid" 2>/dev/null
+	[ -z "$beside_pid" ] || kill "$beside_pid" 2>/dev/null
 	rm -rf "$tmp"
 }
 trap tidy_up EXIT
@@ -28,6 +30,21 @@ race_flag() {
 	else
 		echo "the race detector is not available (it needs cgo and a C compiler): tests run without it" >&2
 	fi
+}
+
+# beside NAME COMMAND... runs a command in the background until collect NAME.
+beside() {
+	name=$1
+	shift
+	"$@" >"$tmp/$name.log" 2>&1 &
+	beside_pid=$!
+}
+
+# collect NAME waits for the command and prints its output.
+collect() {
+	wait "$beside_pid" || failed="$failed $1"
+	beside_pid=
+	cat "$tmp/$1.log"
 }
 
 title "vault: find it, or build it in the background"
@@ -62,19 +79,26 @@ if wait "$vault_pid"; then
 	title "terraform or tofu: find it, or build it"
 	scripts/tofu.sh || echo "there is none: examples/terraform is not run"
 
-	title "acceptance tests on that vault: go test $race ./acceptance ./acceptance/chaos"
+	title "consumers: compile them"
+	scripts/consumers.sh -build || failed="$failed consumers-build"
+
+	# Two runs at once, since the tests mostly wait.
+	beside consumers scripts/consumers.sh -short
+	title "acceptance tests on that vault: go test $race ./acceptance"
 	# shellcheck disable=SC2086
-	go test $race -count=1 -timeout 10m -p 1 ./acceptance ./acceptance/chaos || failed="$failed acceptance"
+	go test $race -count=1 -timeout 10m ./acceptance || failed="$failed acceptance"
+	title "consumers: Agent, operators, Terraform and clients, by their own code"
+	collect consumers
 
 	# Left out are tests that use both transports or none, and the slowest. All of them run
 	# over REST in make test-long. The race detector has seen the code of these tests above.
-	other='^Test(Move|EveryReading|Release|Docs|Terraform|Kubernetes|Injector|DisableRotatesNothing)'
-	title "the same over REST, without $other"
-	ECGRID_TRANSPORT=rest go test -count=1 -timeout 10m -p 1 -parallel 4 -skip "$other" ./acceptance ./acceptance/chaos ||
-		failed="$failed acceptance-REST"
-
-	title "consumers: Agent, operators, Terraform and clients, by their own code"
-	scripts/consumers.sh -short || failed="$failed consumers"
+	other='^Test(Move|EveryReading|Release|Docs|Terraform|Kubernetes|Events|DisableRotatesNothing)'
+	beside acceptance-REST env ECGRID_TRANSPORT=rest go test -count=1 -timeout 10m -p 1 -parallel 4 -skip "$other" ./acceptance ./acceptance/chaos
+	title "chaos: go test $race ./acceptance/chaos"
+	# shellcheck disable=SC2086
+	go test $race -count=1 -timeout 10m ./acceptance/chaos || failed="$failed chaos"
+	title "acceptance and chaos over REST, without $other"
+	collect acceptance-REST
 
 	title "a short benchmark on that vault: go test in bench"
 	go -C bench test -count=1 ./... || failed="$failed bench"

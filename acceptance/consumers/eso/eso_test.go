@@ -62,7 +62,7 @@ func (c trial) run(t *testing.T) {
 		t.Errorf("the Secret has %d keys, and was written again although its key is the same: %v", len(now.Data), now.ResourceVersion != first.ResourceVersion)
 	}
 	w.Measure(t, consumertest.Consumer{
-		Name: "External Secrets Operator, " + c.path, Version: version(t), Arrives: "Secret",
+		Name: "External Secrets Operator, `" + c.path + "`", Version: version(t), Arrives: "Secret",
 		Key:    func() string { return string(k.secret(target).Data["ECGRID_API_KEY"]) },
 		Within: refreshInterval + slack,
 		Note:   fmt.Sprintf("refreshInterval %v; %s", refreshInterval, c.note),

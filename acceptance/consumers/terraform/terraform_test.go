@@ -46,7 +46,7 @@ func TestStandIn(t *testing.T) {
 func runAll(t *testing.T, provider source, with string) {
 	all := programs()
 	if len(all) == 0 {
-		consumertest.NotRun(t, "Terraform with "+with, "no terraform or tofu on PATH, and none built by scripts/tofu.sh")
+		consumertest.NotRun(t, "Terraform or OpenTofu", "no terraform or tofu on PATH, and none built by scripts/tofu.sh")
 	}
 	world := consumertest.Start(t, time.Hour)
 	binary := registered(t, world)
@@ -54,7 +54,7 @@ func runAll(t *testing.T, provider source, with string) {
 		t.Run(p.name, func(t *testing.T) {
 			(&example{World: world, workspace: newWorkspace(t, p, provider), plugin: binary}).run(t)
 			consumertest.Row{
-				Consumer: p.name + ", static-creds", Version: p.version + " with " + with,
+				Consumer: "Terraform or OpenTofu, `static-creds`", Version: p.version + " with " + with,
 				Arrives:    "an ephemeral resource hands it to a write-only argument",
 				Noticed:    "by the next apply that raises `key_version`",
 				ECGridDown: "a plan that reads a key fails; the others work", VaultDown: "each plan fails",

@@ -132,7 +132,7 @@ func TestCreds(t *testing.T) {
 	w.run(t)
 	eventually(t, 30*time.Second, "a restart although the key is the same", func() bool { return w.superfluous(ns) > 0 })
 	w.Measure(t, consumertest.Consumer{
-		Name: "Vault Secrets Operator, creds", Version: w.program.version,
+		Name: "Vault Secrets Operator, `creds`", Version: w.program.version,
 		Arrives: "Secret, pods restarted", Key: w.podKey(ns), Within: ttl,
 		Note: "restarts the pods at every end of max_ttl, although the key is the same",
 	})
@@ -169,7 +169,7 @@ func TestStaticCreds(t *testing.T) {
 		t.Error("fields that are false do no harm: change the example")
 	}
 	w.Measure(t, consumertest.Consumer{
-		Name: "Vault Secrets Operator, static-creds", Version: w.program.version,
+		Name: "Vault Secrets Operator, `static-creds`", Version: w.program.version,
 		Arrives: "Secret, pods restarted", Key: w.podKey(ns), Within: ttl + time.Second,
 		Note: "restarts the pods only for a new key",
 	})
