@@ -16,7 +16,7 @@ build: ## build bin/vault-plugin-ecgrid and bin/ecgrid-simulator: static, with v
 	$(GO_BUILD) -o bin/vault-plugin-ecgrid ./cmd/vault-plugin-ecgrid
 	$(GO_BUILD) -o bin/ecgrid-simulator ./cmd/ecgrid-simulator
 
-test: build ## run all tests: unit (race detector), gRPC, fuzz seeds, and acceptance on a real Vault (built once, which takes minutes)
+test: build ## run all tests: unit (race detector), gRPC, fuzz seeds, and acceptance on a real Vault (built once, which takes minutes), and consumers by their own code
 	@scripts/test.sh
 
 test-long: build ## run the random test for 10 minutes, all acceptance tests over REST, and the chaos test over each transport for 10 minutes (ECGRID_RANDOMLY=1h, ECGRID_CHAOS=1h: longer; not part of make test)
@@ -46,5 +46,5 @@ release: ## build dist/ with archives, sums, SBOMs and OCI images for all platfo
 fmt: ## format all Go files
 	gofmt -w .
 
-clean: ## remove bin/ and dist/, but not the Vault in your cache (see scripts/vault.sh)
+clean: ## remove bin/ and dist/, but not the programs in your cache (see scripts/build_once.sh)
 	rm -rf bin dist

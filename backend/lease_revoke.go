@@ -46,7 +46,8 @@ func (l *leases) endKey(ctx context.Context, lease Lease) error {
 		return replaced, err
 	})
 	m := meaningOf(err)
-	if replaced || err != nil && !(m.endsLease && m.revokeAnyway) { // not if the user is gone
+	userIsGone := m.endsLease && m.revokeAnyway
+	if replaced || err != nil && !userIsGone {
 		l.sendRotationEvent(Event{Kind: EventKeyRotation, Role: lease.Role, UserID: lease.UserID, Reason: ReasonLeaseEnd}, err)
 	}
 	if !m.revokeAnyway {

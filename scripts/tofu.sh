@@ -28,7 +28,7 @@ export CHECKPOINT_DISABLE TF_CLI_CONFIG_FILE
 # version_of FILE: prints 1.12.6 for "OpenTofu v1.12.6" or "Terraform v1.12.6", and nothing
 # for other programs.
 version_of() {
-	"$1" version </dev/null 2>/dev/null | sed -n '1s/^\(OpenTofu\|Terraform\) v\([0-9][0-9A-Za-z.+-]*\).*/\2/p'
+	"$1" version </dev/null 2>/dev/null | sed -n -e '1s/^OpenTofu v\([0-9][0-9A-Za-z.+-]*\).*/\1/p' -e '1s/^Terraform v\([0-9][0-9A-Za-z.+-]*\).*/\1/p'
 }
 
 # fit FILE: fails if the examples need a newer version.
