@@ -63,10 +63,10 @@ title "the paths over REST: ECGRID_TRANSPORT=rest go test $race ."
 ECGRID_TRANSPORT=rest go test $race -timeout 5m . || failed="$failed REST"
 
 title "examples: check against schemas"
-go -C tools/examples test ./... || failed="$failed examples"
+go -C tools/examples test -count=1 ./... || failed="$failed examples"
 
 title "the simulator's REST API: a generated client of another hand"
-go -C tools/rest test ./... || failed="$failed OpenAPI"
+go -C tools/rest test -count=1 ./... || failed="$failed OpenAPI"
 
 title "vault"
 if wait "$vault_pid"; then

@@ -43,6 +43,7 @@ variable "ecgrid_password" {
   description = "Password of the ECGrid user. Needed only with send_login."
   type        = string
   default     = ""
+  sensitive   = true
   ephemeral   = true # not in the state or in a saved plan
 }
 

@@ -5,11 +5,12 @@ import json
 import re
 import ssl
 import threading
+import time
 import urllib.error
 import urllib.request
 from concurrent.futures import Future
 
-TIMEOUT = 10  # seconds without an answer, of a request to ECGrid or to Vault
+TIMEOUT = 10  # seconds, of a request to ECGrid or to Vault
 
 
 class EcgridError(Exception):
@@ -138,13 +139,14 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def _get(opener, url, headers, server):
     """Returns the status and the JSON object that the server answered."""
+    deadline = time.monotonic() + TIMEOUT
     try:
         try:
             response = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
             response = error  # it has a status and a body, too
         with response:
-            status, body = response.status, response.read()
+            status, body = response.status, _read_body(response, deadline)
     except (OSError, http.client.HTTPException) as error:
         raise EcgridError(f"{server} gave no answer: {error}") from error
     try:
@@ -152,6 +154,18 @@ def _get(opener, url, headers, server):
     except ValueError:
         answer = None  # of a proxy, for instance
     return status, answer if isinstance(answer, dict) else {}
+
+
+def _read_body(response, deadline):
+    """Reads until the deadline. The timeout of urllib is that of a single read."""
+    body = b""
+    while True:
+        part = response.read1(65536)
+        if not part:
+            return body
+        if time.monotonic() > deadline:
+            raise TimeoutError("timed out")
+        body += part
 
 
 def _read_line(path):

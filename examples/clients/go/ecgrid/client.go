@@ -126,9 +126,12 @@ func (c *Client) me(ctx context.Context, key string) (User, error) {
 	default:
 		return User{}, fmt.Errorf("ECGrid answered HTTP %d to GET /users/me: try again later", resp.StatusCode)
 	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return User{}, fmt.Errorf("GET /users/me of ECGrid: %w", err)
+	}
 	var answer struct{ Data User }
-	err = json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&answer)
-	if err != nil || answer.Data.Login == "" {
+	if json.Unmarshal(body, &answer) != nil || answer.Data.Login == "" {
 		return User{}, fmt.Errorf("malformed answer of ECGrid to GET /users/me: check the address %s", c.url)
 	}
 	return answer.Data, nil

@@ -1,3 +1,5 @@
+package com.example.edigateway;
+
 import java.io.IOException;
 
 /** A call failed. The message says what to do, and never holds a key. */

@@ -1,10 +1,12 @@
+package com.example.edigateway;
+
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
 /**
- * Reads JSON (RFC 8259), since the JDK cannot. If your application has Jackson, use that:
+ * Reads JSON (RFC 8259), since the JDK cannot. Jackson replaces this class:
  * {@code new ObjectMapper().readTree(text).at("/data/api_key").asText()}.
  */
 final class Json {

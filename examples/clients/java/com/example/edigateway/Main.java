@@ -1,3 +1,5 @@
+package com.example.edigateway;
+
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Collections;
