@@ -192,7 +192,7 @@ func (c *composed) here(text string) string {
 func (s composeService) arguments() []string {
 	entrypoint := s.Entrypoint
 	if entrypoint == nil && strings.HasPrefix(s.Image, simulatorName+":") {
-		entrypoint = releasedPrograms[1].config.Entrypoint
+		entrypoint = programNamed(simulatorName).config.Entrypoint
 	}
 	return append(append([]string{}, entrypoint...), s.Command...)
 }
@@ -269,7 +269,7 @@ func (c *composed) checkDockerCompose(t *testing.T) {
 	}
 }
 
-// TestReleaseComposeRefuses a start without a token. The simulator refuses an empty password.
+// TestReleaseComposeRefuses checks that nothing starts without a token.
 func TestReleaseComposeRefuses(t *testing.T) {
 	if _, err := composeTool([]string{"VAULT_TOKEN="}); err == nil || !strings.Contains(err.Error(), "VAULT_TOKEN") {
 		t.Errorf("got %v", err)

@@ -89,6 +89,11 @@ var releasedPrograms = []releasedProgram{
 	},
 }
 
+// programNamed returns the program of that name.
+func programNamed(name string) releasedProgram {
+	return releasedPrograms[slices.IndexFunc(releasedPrograms, func(p releasedProgram) bool { return p.name == name })]
+}
+
 func TestReleaseContents(t *testing.T) {
 	r := needReleases(t).first
 	t.Run("sums", func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 // a free port.
 func TestReleaseSimulator(t *testing.T) {
 	r := needReleases(t).first
-	config := releasedPrograms[1].config
+	config := programNamed(simulatorName).config
 	dir := t.TempDir()
 	address, _, err := vaulttest.FreePorts()
 	if err != nil {

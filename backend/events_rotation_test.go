@@ -257,3 +257,18 @@ func TestEventsOfKilledProcess(t *testing.T) {
 		checkEvents(t, f, rootEvent(ReasonSettled))
 	})
 }
+
+// There is one event with the reason settled after an unconfirmed rotate-root, also if it was
+// settled within the request.
+func TestEventsOfRotateRootWithAFault(t *testing.T) {
+	manual, settled := rootEvent(ReasonManual), rootEvent(ReasonSettled)
+	runEventCases(t, map[string]eventCase{
+		"a fault without a meaning": {want: []Event{manual.failed("unconfirmed", true), settled.failed("not-applied", false)}, do: func(t *testing.T, f *fakeECGrid, e *Engine, _ *logical.InmemStorage) {
+			check(t, e.store.deleteRole(t.Context(), "hourly"))
+			f.failWith("ChangePassword", ecgrid.ErrFault)
+			wantErr(t, errOf(e.RotateRoot(context.Background())), ErrUnconfirmed)
+			f.failWith("ChangePassword", nil)
+			tickFor(t, e, 26*time.Hour)
+		}},
+	})
+}

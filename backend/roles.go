@@ -63,8 +63,11 @@ func (p RolePatch) apply(old *Role, now time.Time, fraction float64) (Role, erro
 		return r, err
 	}
 	otherUser := old != nil && old.UserID != r.UserID
-	if old == nil || otherUser {
-		r.Rotation, r.Since = Rotation{}, now.UTC()
+	if otherUser {
+		r.Rotation = Rotation{}
+	}
+	if otherUser || r.Since.IsZero() { // also in a role of a build without it
+		r.Since = now.UTC()
 	}
 	if schedule != r.Schedule || otherUser {
 		r.Schedule, r.Rotating = schedule, Rotating{}

@@ -44,6 +44,9 @@ func (r *rootRotator) rotateLocked(ctx context.Context, why Reason) (time.Time, 
 		r.record(ctx, func(rotation Rotation) Rotation { return rotation.failed(message, r.Clock.Now()) })
 	}
 	r.sendRotationEvent(Event{Kind: EventRootRotation, Reason: why}, err)
+	if errors.Is(err, ErrUnconfirmed) {
+		r.sendSettledEvent(at, err)
+	}
 	return at, err
 }
 

@@ -12,6 +12,10 @@ const (
 	staticTTL = time.Hour
 	// overdueTTL is the TTL while a rotation is due and not done.
 	overdueTTL = 10 * time.Second
+	// overdueScheduleTTL is that of a schedule. With at most 2 seconds, the Vault Secrets
+	// Operator reads again until the key is another one. With more, it waits as long again
+	// as after the last rotation.
+	overdueScheduleTTL = 2 * time.Second
 	// roundTime is how late Vault may call PeriodicFunc, which rotates.
 	roundTime = time.Minute
 )
@@ -54,8 +58,8 @@ func (s *staticCreds) ReadStaticCreds(ctx context.Context, name string) (StaticC
 	if err != nil {
 		return StaticCreds{}, err
 	}
-	if creds.Schedule.IsZero() {
-		creds.Schedule.Period = creds.TTL
+	if r.Rotation.Next.IsZero() { // also with a schedule whose time never comes
+		creds.Schedule = Schedule{Period: creds.TTL}
 	}
 	return creds, nil
 }
@@ -72,17 +76,21 @@ func (r Role) lastRotation() time.Time {
 // staticTTL returns how long a reader of the role's key should wait until it reads again.
 func (c Config) staticTTL(r Role, now time.Time) time.Duration {
 	interval := cmp.Or(r.TTL, c.TTL, staticTTL)
+	if limit := cmp.Or(r.MaxTTL, c.MaxTTL); limit > 0 {
+		interval = min(interval, limit)
+	}
 	wake := r.Rotation.wakeTime(r.Schedule)
 	if wake.IsZero() {
 		return interval
 	}
 	left := wake.Sub(now).Truncate(time.Second)
-	// The Vault Secrets Operator reports an error if the TTL of a schedule does not fall
-	// from read to read, and waits for as long again if it comes before the rotation.
-	if r.Schedule.Cron != "" {
-		return max(left, 0) + roundTime
-	}
-	if left <= 0 {
+	hasFailed := r.Rotation.Failures > 0 && !now.Before(r.Rotation.Next)
+	switch isSchedule := r.Schedule.Cron != ""; {
+	case isSchedule && (left <= 0 || hasFailed):
+		return overdueScheduleTTL
+	case isSchedule: // the operator reports an error if this does not fall from read to read
+		return left + roundTime
+	case left <= 0:
 		return min(interval, overdueTTL)
 	}
 	return min(interval, left)

@@ -4,7 +4,6 @@
 package consumertest
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
@@ -24,7 +23,7 @@ const (
 	UserID = simulator.UserID5001
 	// Role is a role of that user, for creds/ and static-creds/.
 	Role = "edi-gateway"
-	// Policy allows to read the user's key by all three paths, and nothing else.
+	// Policy allows reading the user's key by all three paths, and nothing else.
 	Policy = "edi-gateway"
 )
 
@@ -51,9 +50,9 @@ func Start(t testing.TB, ttl time.Duration) *World {
 	if w.VaultBin, err = vaulttest.FindVault(Root()); errors.Is(err, vaulttest.ErrNoVault) {
 		t.Skip(err)
 	}
-	w.must(t, err)
+	Must(t, err)
 	w.Grid, err = simulator.Start(simulator.Options{}, simulator.ServerOptions{TLS: true})
-	w.must(t, err)
+	Must(t, err)
 	t.Cleanup(func() { _ = w.Grid.Close() })
 	w.startVault(t)
 	t.Cleanup(func() { w.stop(t) })
@@ -67,20 +66,34 @@ func Root() string {
 	return filepath.Join(filepath.Dir(file), "..", "..")
 }
 
+// CacheDir is the directory of what the project's scripts build once for a user. On macOS,
+// it is not in os.UserCacheDir.
+func CacheDir() (string, error) {
+	cache := os.Getenv("XDG_CACHE_HOME")
+	if cache == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", err
+		}
+		cache = filepath.Join(home, ".cache")
+	}
+	return filepath.Join(cache, "vault-plugin-ecgrid"), nil
+}
+
 // CAFile is the file with Vault's CA.
 func (w *World) CAFile() string { return filepath.Join(w.Dir, "ca.pem") }
 
 func (w *World) startVault(t testing.TB) {
 	t.Helper()
 	plugin, err := vaulttest.InstallPlugin(Root(), filepath.Join(w.Dir, "plugins"))
-	w.must(t, err)
+	Must(t, err)
 	addr, trust, err := vaulttest.Config{Dir: w.Dir, PluginDir: plugin.Dir, Raft: true}.Write()
-	w.must(t, err)
+	Must(t, err)
 	w.Client = vaulttest.Client{Addr: addr, HTTP: &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: trust}}}
 	w.process, err = vaulttest.Serve(w.VaultBin, w.Dir, w.Client)
-	w.must(t, err)
+	Must(t, err)
 	w.unsealKey, w.Token, err = w.Initialize()
-	w.must(t, errors.Join(err, w.Unseal(w.unsealKey)))
+	Must(t, errors.Join(err, w.Unseal(w.unsealKey)))
 	w.Write(t, "sys/audit/file", fields{"type": "file", "options": fields{"file_path": w.auditPath()}})
 	w.Write(t, "sys/plugins/catalog/secret/"+vaulttest.PluginName, fields{"command": vaulttest.PluginName, "sha256": plugin.Sum, "version": plugin.Version})
 }
@@ -107,7 +120,7 @@ func seconds(d time.Duration) int { return int(d / time.Second) }
 func (w *World) Write(t testing.TB, path string, body any) vaulttest.Response {
 	t.Helper()
 	r, err := w.Do(http.MethodPut, path, body)
-	w.must(t, err)
+	Must(t, err)
 	if !r.OK() {
 		t.Fatalf("%s answered %d: %s", path, r.Status, r.Errors)
 	}
@@ -118,14 +131,14 @@ func (w *World) Write(t testing.TB, path string, body any) vaulttest.Response {
 func (w *World) AppRole(t testing.TB) (roleID, secretID string) {
 	t.Helper()
 	methods, err := w.Do(http.MethodGet, "sys/auth", nil)
-	w.must(t, err)
+	Must(t, err)
 	if _, enabled := methods.Data["approle/"]; !enabled {
 		w.Write(t, "sys/auth/approle", fields{"type": "approle"})
 	}
 	const role = "auth/approle/role/" + Role
 	w.Write(t, role, fields{"token_policies": Policy, "token_period": "1h"})
 	r, err := w.Do(http.MethodGet, role+"/role-id", nil)
-	w.must(t, err)
+	Must(t, err)
 	return fmt.Sprint(r.Data["role_id"]), fmt.Sprint(w.Write(t, role+"/secret-id", nil).Data["secret_id"])
 }
 
@@ -163,8 +176,8 @@ func (w *World) VaultDown(t testing.TB) (up func()) {
 		t.Helper()
 		var err error
 		w.process, err = vaulttest.Serve(w.VaultBin, w.Dir, w.Client)
-		w.must(t, err)
-		w.must(t, w.Unseal(w.unsealKey))
+		Must(t, err)
+		Must(t, w.Unseal(w.unsealKey))
 	}
 }
 
@@ -178,21 +191,6 @@ func (w *World) stop(t testing.TB) {
 		vaulttest.Signal(pid, syscall.SIGKILL)
 	}
 	for _, path := range []string{w.logPath(), w.auditPath()} {
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			t.Error(err)
-		}
-		for _, secret := range w.Grid.Secrets() {
-			if bytes.Contains(raw, []byte(secret)) {
-				t.Errorf("%s contains a secret of %d bytes", filepath.Base(path), len(secret))
-			}
-		}
-	}
-}
-
-func (w *World) must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
+		CheckLog(t, path, w.Grid.Secrets()...)
 	}
 }

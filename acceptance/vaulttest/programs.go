@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 )
 
 // PluginName is the name of the plugin's binary and of its entry in Vault's catalog.
@@ -75,6 +76,10 @@ func obtainPlugin(root, to string) error {
 		if err != nil {
 			return err
 		}
+		// A process that is started meanwhile would inherit the open file, and Linux would refuse
+		// to run it ("text file busy").
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
 		return os.WriteFile(to, raw, 0o755)
 	}
 	cmd := exec.Command("sh", "-c", `root=.; . scripts/env.sh; exec go build -trimpath -ldflags '-s -w' -o "$1" "./cmd/$2"`, "build", to, PluginName)

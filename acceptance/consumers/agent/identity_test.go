@@ -29,18 +29,14 @@ type issuer struct{ key *ecdsa.PrivateKey }
 func newIssuer(t *testing.T) issuer {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	consumertest.Must(t, err)
 	return issuer{key}
 }
 
 func (i issuer) publicKey(t *testing.T) string {
 	t.Helper()
 	der, err := x509.MarshalPKIXPublicKey(&i.key.PublicKey)
-	if err != nil {
-		t.Fatal(err)
-	}
+	consumertest.Must(t, err)
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
@@ -54,9 +50,7 @@ func (i issuer) token(t *testing.T, c claims) string {
 	signed := segment(t, claims{"alg": "ES256", "typ": "JWT"}) + "." + segment(t, all)
 	hash := sha256.Sum256([]byte(signed))
 	r, s, err := ecdsa.Sign(rand.Reader, i.key, hash[:])
-	if err != nil {
-		t.Fatal(err)
-	}
+	consumertest.Must(t, err)
 	signature := append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...)
 	return signed + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
@@ -64,25 +58,26 @@ func (i issuer) token(t *testing.T, c claims) string {
 func segment(t *testing.T, c claims) string {
 	t.Helper()
 	raw, err := json.Marshal(c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	consumertest.Must(t, err)
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
-// runREADME runs the first block of shell commands in a README of examples/.
-func runREADME(t *testing.T, w *consumertest.World, file string, replace ...string) {
+// runREADME runs the shell commands in a README of examples/ in a directory.
+func runREADME(t *testing.T, w *consumertest.World, file, dir string, replace ...string) {
 	t.Helper()
-	block := oneMatch(t, example(t, file), "(?s)```sh\n(.*?)```")
+	var commands string
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(example(t, file), -1) {
+		commands += block[1]
+	}
 	for i := 0; i < len(replace); i += 2 {
-		if !strings.Contains(block, replace[i]) {
+		if !strings.Contains(commands, replace[i]) {
 			t.Fatalf("the commands of %s have no %q", file, replace[i])
 		}
 	}
-	cmd := exec.Command("sh", "-euc", strings.NewReplacer(replace...).Replace(block))
-	cmd.Dir = newDir(t)
-	cmd.Env = append(vaulttest.Environment(cmd.Dir), "VAULT_ADDR="+w.Addr, "VAULT_TOKEN="+w.Token, "VAULT_CACERT="+w.CAFile(),
-		"PATH="+vaultOnPath(t, w, cmd.Dir))
+	cmd := exec.Command("sh", "-euc", strings.NewReplacer(replace...).Replace(commands))
+	cmd.Dir = dir
+	cmd.Env = append(vaulttest.Environment(dir), "VAULT_ADDR="+w.Addr, "VAULT_TOKEN="+w.Token, "VAULT_CACERT="+w.CAFile(),
+		"PATH="+vaultOnPath(t, w, dir))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("the commands of %s: %v\n%s", file, err, out)
 	}
@@ -103,9 +98,7 @@ func login(t *testing.T, w *consumertest.World, mount, jwt string) (vaulttest.Cl
 	t.Helper()
 	client := vaulttest.Client{HTTP: w.HTTP, Addr: w.Addr}
 	r, err := client.Do("POST", "auth/"+mount+"/login", claims{"role": "edi-gateway", "jwt": jwt})
-	if err != nil {
-		t.Fatal(err)
-	}
+	consumertest.Must(t, err)
 	client.Token = r.Auth.ClientToken
 	return client, r.OK()
 }

@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,8 +21,8 @@ const (
 	ttl = 3 * time.Second
 	// leaseTTL is the ttl for consumers with a lease. A renewal may take two seconds.
 	leaseTTL = 6 * time.Second
-	// slack is the time that a busy machine may need.
-	slack = 3 * time.Second
+	// patience is how long a test waits for what is not measured.
+	patience = 30 * time.Second
 
 	staticPath = "ecgrid/static-creds/" + consumertest.Role
 	leasedPath = "ecgrid/creds/" + consumertest.Role
@@ -39,21 +40,37 @@ type program struct {
 // newProgram takes the configuration from a file of examples/ and gives it an AppRole.
 func newProgram(t *testing.T, w *consumertest.World, file string) *program {
 	t.Helper()
-	p := &program{T: t, w: w, dir: newDir(t), config: example(t, file)}
-	p.must(os.Mkdir(filepath.Join(p.dir, "bin"), 0o700))
+	p := newConfig(t, w, file)
 	roleID, secretID := w.AppRole(t)
+	p.write("role_id", roleID)
+	p.write("secret_id", secretID)
+	return p
+}
+
+// newProgramOfREADME logs in as examples/agent/README.md sets it up.
+func newProgramOfREADME(t *testing.T, w *consumertest.World, file string) *program {
+	t.Helper()
+	p := newConfig(t, w, file)
+	policies := filepath.Join(consumertest.Root(), "examples", "policies")
+	runREADME(t, w, "agent/README.md", p.dir, "../policies", policies, "ttl=5m", fmt.Sprint("ttl=", ttl))
+	return p
+}
+
+// newConfig has the login in its own directory.
+func newConfig(t *testing.T, w *consumertest.World, file string) *program {
+	t.Helper()
+	p := &program{T: t, w: w, dir: newDir(t), config: example(t, file)}
+	consumertest.Must(p, os.Mkdir(filepath.Join(p.dir, "bin"), 0o700))
 	p.replace("https://vault.example.com:8200", w.Addr)
-	p.replace("/etc/vault-agent/role_id", p.write("role_id", roleID))
-	p.replace("/etc/vault-agent/secret_id", p.write("secret_id", secretID))
+	p.replace("/etc/vault-agent/role_id", filepath.Join(p.dir, "role_id"))
+	p.replace("/etc/vault-agent/secret_id", filepath.Join(p.dir, "secret_id"))
 	return p
 }
 
 func example(t *testing.T, file string) string {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(consumertest.Root(), "examples", filepath.FromSlash(file)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	consumertest.Must(t, err)
 	return string(raw)
 }
 
@@ -61,26 +78,17 @@ func example(t *testing.T, file string) string {
 func newDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ecgrid-agent")
-	if err != nil {
-		t.Fatal(err)
-	}
+	consumertest.Must(t, err)
 	t.Cleanup(func() {
-		eventually(t, "the program's directory is removed", func() bool { return os.RemoveAll(dir) == nil })
+		consumertest.Eventually(t, patience, "the program's directory is removed", func() bool { return os.RemoveAll(dir) == nil })
 	})
 	return dir
-}
-
-func (p *program) must(err error) {
-	p.Helper()
-	if err != nil {
-		p.Fatal(err)
-	}
 }
 
 func (p *program) write(name, content string) (path string) {
 	p.Helper()
 	path = filepath.Join(p.dir, name)
-	p.must(os.WriteFile(path, []byte(content), 0o600))
+	consumertest.Must(p, os.WriteFile(path, []byte(content), 0o600))
 	return path
 }
 
@@ -99,11 +107,11 @@ func (p *program) command(name, writes string, then ...string) func() []string {
 	p.Helper()
 	written := filepath.Join(p.dir, name+".out")
 	script := "#!/bin/sh\n" + writes + " >>'" + written + "'\n" + strings.Join(then, "\n") + "\n"
-	p.must(os.WriteFile(filepath.Join(p.dir, "bin", name), []byte(script), 0o700))
+	consumertest.Must(p, os.WriteFile(filepath.Join(p.dir, "bin", name), []byte(script), 0o700))
 	return func() []string { return strings.Split(strings.TrimSuffix(content(written), "\n"), "\n") }
 }
 
-func (p *program) log() string { return filepath.Join(p.dir, "log") }
+func (p *program) log() string { return filepath.Join(p.dir, "program.log") }
 
 // start runs vault with the subcommand agent or proxy.
 func (p *program) start(subcommand string) {
@@ -114,7 +122,7 @@ func (p *program) start(subcommand string) {
 		"PATH="+filepath.Join(p.dir, "bin")+string(os.PathListSeparator)+os.Getenv("PATH"))
 	var err error
 	p.process, err = vaulttest.Start(cmd, p.log())
-	p.must(err)
+	consumertest.Must(p, err)
 	p.Cleanup(p.stop)
 }
 
@@ -123,13 +131,8 @@ func (p *program) stop() {
 		p.Error("the program has ended by itself")
 	}
 	p.process.Stop()
-	log := content(p.log())
-	for _, secret := range p.w.Grid.Secrets() {
-		if strings.Contains(log, secret) {
-			p.Errorf("the program's log contains a secret of %d bytes", len(secret))
-		}
-	}
-	if p.Failed() {
+	consumertest.CheckLog(p, p.log(), p.w.Grid.Secrets()...)
+	if log := content(p.log()); p.Failed() {
 		p.Logf("the program's log ends:\n%s", log[max(0, len(log)-4000):])
 	}
 }
@@ -151,13 +154,4 @@ func content(file string) string {
 		return ""
 	}
 	return string(raw)
-}
-
-func eventually(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within 20 s: %s", what)
-		}
-	}
 }

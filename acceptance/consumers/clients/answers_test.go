@@ -16,8 +16,8 @@ const (
 	goodKey  = "good-key-0123456789"
 	badKey   = "bad-key-0123456789"
 	goodUser = `{"success":true,"data":{"userId":5001,"login":"orders"}}`
-	// silence is longer than the programs wait, which is 10 s.
-	silence = 15 * time.Second
+	// timeout is how long the programs wait for an answer.
+	timeout = 10 * time.Second
 )
 
 // step is a state of the world, and what a program then prints.
@@ -27,7 +27,7 @@ type step struct {
 	prints string // in an error; "" is any
 }
 
-// answers is what one program meets.
+// answers is what one program gets.
 type answers struct {
 	t      *testing.T
 	front  *front
@@ -52,23 +52,38 @@ func fixed(status int, body string) http.Handler {
 	})
 }
 
-// silent makes a server give no answer until it is over, and waits until that is met.
-func (a *answers) silent(name string, over chan struct{}) {
-	met := make(chan struct{})
+// withhold makes a server complete no answer until it is over, and waits until the server
+// is reached.
+func (a *answers) withhold(name string, begin func(http.ResponseWriter), over chan struct{}) {
+	reached := make(chan struct{})
 	var once sync.Once
-	a.front.handle(name, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		once.Do(func() { close(met) })
-		select {
-		case <-r.Context().Done():
-		case <-over:
+	a.front.handle(name, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		once.Do(func() { close(reached) })
+		for {
+			begin(w)
+			select {
+			case <-r.Context().Done():
+				panic(http.ErrAbortHandler)
+			case <-over:
+				panic(http.ErrAbortHandler)
+			case <-time.After(time.Second):
+			}
 		}
-		panic(http.ErrAbortHandler)
 	}))
 	select {
-	case <-met:
+	case <-reached:
 	case <-time.After(patience):
 		a.t.Fatal("no call after", patience)
 	}
+}
+
+// silence sends nothing.
+func silence(http.ResponseWriter) {}
+
+// drip sends a header, and then a byte each time.
+func drip(w http.ResponseWriter) {
+	_, _ = io.WriteString(w, " ")
+	_ = http.NewResponseController(w).Flush()
 }
 
 const oneLine = "must hold one line of visible ASCII characters"
@@ -95,8 +110,8 @@ var apiSteps = []step{
 	{"a proxy", func(a *answers) { a.vaultSays(200, "<html>"+badKey) }, "read"},
 }
 
-// met is a program in TestAnswers, and what it meets.
-type met struct {
+// subject is a program in TestAnswers, and the answers that it gets.
+type subject struct {
 	*running
 	answers
 	asks  string // the server that the next call begins with
@@ -108,18 +123,23 @@ type met struct {
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
-	var all []*met
+	var all []*subject
 	for _, p := range runnable(t) {
-		all = append(all, f.meet(t, p, viaFile, fileSteps), f.meet(t, p, viaAPI, apiSteps))
+		all = append(all, f.newSubject(t, p, viaFile, fileSteps), f.newSubject(t, p, viaAPI, apiSteps))
 	}
 	for i := range max(len(fileSteps), len(apiSteps)) {
 		goThrough(t, all, i)
 	}
-	inSilence(t, all)
+	withoutAnswers(t, "silence", all, silence)
+	withoutAnswers(t, "a header, and then a byte each second", all, drip)
+	for _, m := range all {
+		m.front.handle(m.ecgrid, fixed(200, goodUser))
+		m.front.handle(m.vault, wellAsked(t, `{"data":{"api_key":"`+goodKey+`","user_id":5001}}`))
+	}
 	for _, m := range all {
 		before := len(m.lines(t, 0))
 		m.await(t, "good answers", before, rounds(2, func(line string) bool { return strings.TrimSpace(line) == "ok orders" }))
-		m.silentAbout(t, badKey, goodKey, "a-token")
+		consumertest.CheckLog(t, m.log(), badKey, goodKey, "a-token")
 		for _, c := range f.callsOf(m.ecgrid, 0) {
 			if c.key != goodKey || c.path != "users/me" {
 				t.Errorf("%s: GET /%s with a key of %d bytes", m.id, c.path, len(c.key))
@@ -131,9 +151,9 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-func (f *front) meet(t *testing.T, p program, mode string, steps []step) *met {
+func (f *front) newSubject(t *testing.T, p program, mode string, steps []step) *subject {
 	id := p.dir + "-" + mode
-	m := &met{answers: answers{t, f, id, id + "-vault", filepath.Join(t.TempDir(), "secret-file")}, asks: id, steps: steps}
+	m := &subject{answers: answers{t, f, id, id + "-vault", filepath.Join(t.TempDir(), "secret-file")}, asks: id, steps: steps}
 	env := []string{"ECGRID_URL=" + f.urlOf(p, m.ecgrid) + "/", "ECGRID_API_KEY_FILE=" + m.file}
 	if mode == viaAPI {
 		m.asks = m.vault // the program has no key
@@ -147,7 +167,7 @@ func (f *front) meet(t *testing.T, p program, mode string, steps []step) *met {
 }
 
 // goThrough brings all programs through their step of that number, if they have one.
-func goThrough(t *testing.T, all []*met, number int) {
+func goThrough(t *testing.T, all []*subject, number int) {
 	t.Helper()
 	before := map[string]int{}
 	for _, m := range all {
@@ -165,25 +185,21 @@ func goThrough(t *testing.T, all []*met, number int) {
 	}
 }
 
-// inSilence checks that no program waits long for an answer. Then all answers are good.
-func inSilence(t *testing.T, all []*met) {
+// withoutAnswers checks that no program waits long for the end of an answer.
+func withoutAnswers(t *testing.T, what string, all []*subject, begin func(http.ResponseWriter)) {
 	t.Helper()
 	before, began, over := map[string]int{}, time.Now(), make(chan struct{})
+	defer close(over)
 	for _, m := range all {
-		m.silent(m.asks, over)
+		m.withhold(m.asks, begin, over)
 		before[m.id] = len(m.lines(t, 0))
 	}
 	for _, m := range all {
-		m.running.await(t, "silence", before[m.id], func(lines []string) bool { return count(lines, failed) > 0 })
+		m.running.await(t, what, before[m.id], func(lines []string) bool { return count(lines, failed) > 0 })
 	}
-	if took := time.Since(began); took > silence {
-		t.Errorf("in silence, calls fail only after %v", took)
+	if took := time.Since(began); took > timeout+consumertest.Slack {
+		t.Errorf("%s: calls fail only after %v", what, took)
 	}
-	for _, m := range all {
-		m.front.handle(m.ecgrid, fixed(200, goodUser))
-		m.front.handle(m.vault, wellAsked(t, `{"data":{"api_key":"`+goodKey+`","user_id":5001}}`))
-	}
-	close(over)
 }
 
 // wellAsked is a Vault that checks what it is asked.

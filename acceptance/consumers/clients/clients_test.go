@@ -29,8 +29,8 @@ func TestClients(t *testing.T) {
 		t.Run(r.id, func(t *testing.T) { f.report(t, r, m) })
 	}
 	for _, p := range programs() {
-		if missing := notRun(""); isNotRun(p.err, &missing) {
-			t.Run(p.dir, func(t *testing.T) { consumertest.NotRun(t, p.name+" client", string(missing)) })
+		if why := p.missing(); why != "" {
+			t.Run(p.dir, func(t *testing.T) { consumertest.NotRun(t, p.name+" client", why) })
 		}
 	}
 }
@@ -165,10 +165,10 @@ func (f *fleet) end(t *testing.T) map[string]time.Duration {
 	for _, r := range f.clients {
 		began := time.Now()
 		r.process.Stop()
-		if took[r.id] = time.Since(began); took[r.id] > 3*time.Second {
+		if took[r.id] = time.Since(began); took[r.id] > 3*time.Second+consumertest.Slack {
 			t.Errorf("%s ends %v after SIGTERM", r.id, took[r.id])
 		}
-		r.silentAbout(t, append(f.world.Grid.Secrets(), f.world.Token, "hvs.")...)
+		consumertest.CheckLog(t, r.log(), append(f.world.Grid.Secrets(), f.world.Token, "hvs.")...)
 	}
 	return took
 }
@@ -178,10 +178,10 @@ func (f *fleet) report(t *testing.T, r *running, m measured) {
 		Consumer:   r.name + " client, API",
 		Version:    r.version,
 		Arrives:    "read by the application itself",
-		Noticed:    fmt.Sprintf("%s, by the first call (one each %s), which succeeds", seconds(m.noticed[r.id]), seconds(interval)),
-		ECGridDown: "calls fail; first success after " + seconds(m.afterECGrid[r.id]),
-		VaultDown:  "calls succeed; a key replaced meanwhile is noticed after " + seconds(m.afterVault[r.id]),
-		Note:       fmt.Sprintf("one read for %d refused calls at once; ends %s after SIGTERM", callers, seconds(m.end[r.id])),
+		Noticed:    fmt.Sprintf("%s, by the first call (one each %s), which succeeds", consumertest.Rounded(m.noticed[r.id]), consumertest.Rounded(interval)),
+		ECGridDown: "calls fail; first success after " + consumertest.Rounded(m.afterECGrid[r.id]),
+		VaultDown:  "calls succeed; a key replaced meanwhile is noticed after " + consumertest.Rounded(m.afterVault[r.id]),
+		Note:       fmt.Sprintf("one read for %d refused calls at once; ends %s after SIGTERM", callers, consumertest.Rounded(m.end[r.id])),
 	}
 	if fromFile(r) {
 		row.Consumer = r.name + " client, file"

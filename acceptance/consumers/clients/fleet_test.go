@@ -1,11 +1,8 @@
 package clients
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,16 +27,14 @@ type fleet struct {
 	clients []*running
 }
 
-func isNotRun(err error, reason *notRun) bool { return errors.As(err, reason) }
-
 // runnable are the programs that can run on this machine.
 func runnable(t *testing.T) (all []program) {
 	t.Helper()
 	for _, p := range programs() {
-		if missing := notRun(""); isNotRun(p.err, &missing) {
+		if p.missing() != "" {
 			continue
 		}
-		must(t, p.err)
+		consumertest.Must(t, p.err)
 		all = append(all, p)
 	}
 	return all
@@ -79,7 +74,7 @@ func (f *fleet) start(t *testing.T, p program, mode, id string) *running {
 	vault := f.world.Addr
 	if p.byName { // Vault's certificate has an address only
 		ca, err := os.ReadFile(f.world.CAFile())
-		must(t, err)
+		consumertest.Must(t, err)
 		f.front.handle(id+"-vault", forwardTo(t, vault, ca))
 		vault = f.front.urlOf(p, id+"-vault")
 	}
@@ -95,10 +90,10 @@ func (f *fleet) caFile(t *testing.T, p program) string {
 	}
 	file := filepath.Join(t.TempDir(), "both.pem")
 	ecgrid, err := os.ReadFile(f.front.caFile)
-	must(t, err)
+	consumertest.Must(t, err)
 	vault, err := os.ReadFile(f.world.CAFile())
-	must(t, err)
-	must(t, os.WriteFile(file, append(ecgrid, vault...), 0o600))
+	consumertest.Must(t, err)
+	consumertest.Must(t, os.WriteFile(file, append(ecgrid, vault...), 0o600))
 	return file
 }
 
@@ -154,9 +149,9 @@ func (f *fleet) refusals(r *running, m mark) (n int) {
 func (f *fleet) reads(t *testing.T) map[string]int {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(f.world.Dir, "audit.log"))
-	must(t, err)
+	consumertest.Must(t, err)
 	n := map[string]int{}
-	for lines := bufio.NewScanner(bytes.NewReader(raw)); lines.Scan(); {
+	for line := range bytes.Lines(raw) {
 		var entry struct {
 			Type string
 			Auth struct {
@@ -164,7 +159,7 @@ func (f *fleet) reads(t *testing.T) map[string]int {
 			}
 			Request struct{ Path string }
 		}
-		if json.Unmarshal(lines.Bytes(), &entry) == nil && entry.Type == "request" && entry.Request.Path == vaultPath {
+		if json.Unmarshal(line, &entry) == nil && entry.Type == "request" && entry.Request.Path == vaultPath {
 			n[strings.TrimPrefix(entry.Auth.DisplayName, "token-")]++
 		}
 	}
@@ -212,5 +207,3 @@ func (f *fleet) first(t *testing.T, r *running, m mark, matches func(call) bool)
 	t.Errorf("%s has no accepted call", r.id)
 	return 0
 }
-
-func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", max(d.Seconds(), 0.1)) }

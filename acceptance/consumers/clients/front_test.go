@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-ecgrid/acceptance/consumertest"
 	"vault-plugin-ecgrid/internal/testcert"
 )
 
@@ -41,16 +42,16 @@ func newFront(t *testing.T) *front {
 	t.Helper()
 	f := &front{handlers: map[string]http.Handler{}, calls: map[string][]call{}}
 	authority, err := testcert.NewAuthority()
-	must(t, err)
+	consumertest.Must(t, err)
 	cert, err := authority.Issue("127.0.0.1", "localhost")
-	must(t, err)
+	consumertest.Must(t, err)
 	server := httptest.NewUnstartedServer(f)
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of killed programs
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	f.url, f.caFile = server.URL, filepath.Join(t.TempDir(), "front-ca.pem")
-	must(t, os.WriteFile(f.caFile, authority.PEM, 0o600))
+	consumertest.Must(t, os.WriteFile(f.caFile, authority.PEM, 0o600))
 	return f
 }
 
@@ -66,7 +67,7 @@ func (f *front) urlOf(p program, name string) string {
 func forwardTo(t *testing.T, server string, ca []byte) http.Handler {
 	t.Helper()
 	target, err := url.Parse(server)
-	must(t, err)
+	consumertest.Must(t, err)
 	transport := &http.Transport{TLSClientConfig: testcert.ClientConfig(ca)}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &httputil.ReverseProxy{

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"vault-plugin-ecgrid/acceptance/consumertest"
 )
 
 // documents are answers of which Go and the Java client must think the same.
@@ -29,20 +32,21 @@ var documents = []string{
 
 func TestJavaJSON(t *testing.T) {
 	t.Parallel()
-	java := programs()[1]
-	if missing := notRun(""); isNotRun(java.err, &missing) {
-		t.Skip(missing)
+	all := programs()
+	java := all[slices.IndexFunc(all, func(p program) bool { return p.name == "Java" })]
+	if why := java.missing(); why != "" {
+		t.Skip(why)
 	}
-	must(t, java.err)
+	consumertest.Must(t, java.err)
 	var input strings.Builder
 	for _, document := range append(documents, strings.Repeat("[", 100)+strings.Repeat("]", 100)) {
 		input.WriteString(base64.StdEncoding.EncodeToString([]byte(document)) + "\n")
 	}
-	command := append(javaCommand(filepath.Join(workDir, java.dir)), "JsonCheck")
+	command := append(javaCommand(filepath.Join(workDir, java.dir)), javaPackage+".JsonCheck")
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdin = strings.NewReader(input.String())
 	out, err := cmd.Output()
-	must(t, err)
+	consumertest.Must(t, err)
 	results := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
 	if len(results) != len(documents)+1 {
 		t.Fatalf("%d results for %d documents", len(results), len(documents)+1)

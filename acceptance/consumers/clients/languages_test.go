@@ -54,6 +54,14 @@ type program struct {
 	err     error
 }
 
+// missing is why the program cannot be run on this machine, and "" if it can, or does not
+// build.
+func (p program) missing() string {
+	var reason notRun
+	errors.As(p.err, &reason)
+	return string(reason)
+}
+
 // programs builds all languages once for all tests, two at a time.
 var programs = sync.OnceValue(func() []program {
 	all := make([]program, len(languages))
@@ -99,6 +107,8 @@ func buildGo(src, out string) ([]string, string, error) {
 	return []string{binary}, version + ", vault/api " + libraryVersion, err
 }
 
+const javaPackage = "com.example.edigateway"
+
 func buildJava(src, out string) ([]string, string, error) {
 	version, err := atLeast(17, "javac", "-version")
 	if err != nil {
@@ -107,14 +117,14 @@ func buildJava(src, out string) ([]string, string, error) {
 	if _, err := atLeast(17, "java", "-version"); err != nil {
 		return nil, "", err
 	}
-	sources, err := filepath.Glob(filepath.Join(src, "*.java"))
+	sources, err := filepath.Glob(filepath.Join(src, "com", "example", "edigateway", "*.java"))
 	if err != nil {
 		return nil, "", err
 	}
 	check := filepath.Join(consumertest.Root(), "acceptance", "consumers", "clients", "testdata", "JsonCheck.java")
 	arguments := append([]string{"--release", "17", "-Xlint:all", "-Werror", "-d", out, check}, sources...)
 	_, err = output(src, "javac", arguments...)
-	return append(javaCommand(out), "Main"), "Java " + version, err
+	return append(javaCommand(out), javaPackage+".Main"), "Java " + version, err
 }
 
 // javaCommand starts quickly, and leaves processors to the other programs.

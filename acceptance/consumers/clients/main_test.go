@@ -24,10 +24,3 @@ func run(m *testing.M) int {
 	defer os.RemoveAll(workDir)
 	return m.Run()
 }
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}

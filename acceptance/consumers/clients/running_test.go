@@ -1,7 +1,6 @@
 package clients
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-ecgrid/acceptance/consumertest"
 	"vault-plugin-ecgrid/acceptance/vaulttest"
 )
 
@@ -34,25 +34,25 @@ func (p program) start(t testing.TB, id, caFile string, env ...string) *running 
 	t.Helper()
 	r := &running{program: p, id: id, home: t.TempDir()}
 	options, trust, err := p.trust(r.home, caFile)
-	must(t, err)
+	consumertest.Must(t, err)
 	command := slices.Insert(slices.Clone(p.command), 1, options...)
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(vaulttest.Environment(r.home),
 		"INTERVAL="+strconv.FormatFloat(interval.Seconds(), 'f', -1, 64), "CALLERS="+strconv.Itoa(callers))
 	cmd.Env = append(append(cmd.Env, trust...), env...)
 	r.process, err = vaulttest.Start(cmd, r.log())
-	must(t, err)
+	consumertest.Must(t, err)
 	t.Cleanup(r.process.Kill)
 	return r
 }
 
-func (r *running) log() string { return filepath.Join(r.home, "output.log") }
+func (r *running) log() string { return filepath.Join(r.home, r.id+".log") }
 
 // lines returns the complete lines that the program has printed, without the first ones.
 func (r *running) lines(t testing.TB, without int) []string {
 	t.Helper()
 	raw, err := os.ReadFile(r.log())
-	must(t, err)
+	consumertest.Must(t, err)
 	lines := strings.SplitAfter(string(raw), "\n")
 	lines = lines[:len(lines)-1] // "" or a part of a line
 	if len(lines) < without {
@@ -99,21 +99,9 @@ func rounds(n int, matches func(string) bool) func([]string) bool {
 	return func(lines []string) bool { return count(lines, matches) >= n*callers }
 }
 
-// silentAbout fails if the program has printed a secret.
-func (r *running) silentAbout(t testing.TB, secrets ...string) {
-	t.Helper()
-	raw, err := os.ReadFile(r.log())
-	must(t, err)
-	for _, secret := range secrets {
-		if bytes.Contains(raw, []byte(secret)) {
-			t.Errorf("%s prints a secret of %d bytes", r.id, len(secret))
-		}
-	}
-}
-
 // replace writes a file as Vault Agent does, so that nobody reads a part of it.
 func replace(t testing.TB, file, content string) {
 	t.Helper()
-	must(t, os.WriteFile(file+".new", []byte(content), 0o600))
-	must(t, os.Rename(file+".new", file))
+	consumertest.Must(t, os.WriteFile(file+".new", []byte(content), 0o600))
+	consumertest.Must(t, os.Rename(file+".new", file))
 }

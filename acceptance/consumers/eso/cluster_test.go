@@ -4,7 +4,6 @@ import (
 	"context"
 	"sync"
 	"testing"
-	"time"
 
 	esv1 "github.com/external-secrets/external-secrets/apis/externalsecrets/v1"
 	genv1alpha1 "github.com/external-secrets/external-secrets/apis/generators/v1alpha1"
@@ -21,6 +20,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"vault-plugin-ecgrid/acceptance/consumertest"
 )
 
 // cluster is Kubernetes' objects, and the number of times that the operator has refreshed
@@ -37,7 +38,7 @@ func newCluster(t *testing.T, objects ...client.Object) *cluster {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientscheme.AddToScheme, esv1.AddToScheme, genv1alpha1.AddToScheme} {
-		must(t, add(scheme))
+		consumertest.Must(t, add(scheme))
 	}
 	c := &cluster{}
 	c.WithWatch = fake.NewClientBuilder().WithScheme(scheme).
@@ -121,14 +122,4 @@ func (i *informers) GetInformer(_ context.Context, o client.Object, _ ...cache.I
 	}, o, 0, toolscache.Indexers{})
 	go informer.Run(i.stop)
 	return informer, nil
-}
-
-// eventually waits until a condition holds.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("this has not happened: ", what)
-		}
-	}
 }

@@ -52,25 +52,25 @@ func definitions(t *testing.T, release string) map[string]definition {
 	all := map[string]definition{}
 	for _, name := range []string{"generators.external-secrets.io_vaultdynamicsecrets.yaml", "external-secrets.io_externalsecrets.yaml"} {
 		raw, err := os.ReadFile(filepath.Join(release, "config", "crds", "bases", name))
-		must(t, err)
+		consumertest.Must(t, err)
 		if strings.Contains(string(raw), "x-kubernetes-validations") {
 			t.Errorf("%s has CEL rules, which are not checked", name)
 		}
 		var external apiextensionsv1.CustomResourceDefinition
-		must(t, yaml.Unmarshal(raw, &external))
+		consumertest.Must(t, yaml.Unmarshal(raw, &external))
 		var crd apiextensions.CustomResourceDefinition
-		must(t, apiextensionsv1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(&external, &crd, nil))
+		consumertest.Must(t, apiextensionsv1.Convert_v1_CustomResourceDefinition_To_apiextensions_CustomResourceDefinition(&external, &crd, nil))
 		for _, v := range crd.Spec.Versions {
 			if !v.Served {
 				continue
 			}
 			found, err := apiextensions.GetSchemaForVersion(&crd, v.Name)
-			must(t, err)
+			consumertest.Must(t, err)
 			var d definition
 			d.structural, err = schema.NewStructural(found.OpenAPIV3Schema)
-			must(t, err)
+			consumertest.Must(t, err)
 			d.validator, _, err = validation.NewSchemaValidator(found.OpenAPIV3Schema)
-			must(t, err)
+			consumertest.Must(t, err)
 			all[crd.Spec.Group+"/"+v.Name+" "+crd.Spec.Names.Kind] = d
 		}
 	}
@@ -86,9 +86,9 @@ func downloaded(t *testing.T, module, sum string) string {
 	cmd := exec.Command("go", "mod", "download", "-json", module)
 	cmd.Dir = os.TempDir() // outside of any module
 	out, err := cmd.Output()
-	must(t, err)
+	consumertest.Must(t, err)
 	var answer struct{ Dir, Sum string }
-	must(t, json.Unmarshal(out, &answer))
+	consumertest.Must(t, json.Unmarshal(out, &answer))
 	if answer.Sum != sum {
 		t.Fatalf("%s has the checksum %s, want %s", module, answer.Sum, sum)
 	}
@@ -98,7 +98,7 @@ func downloaded(t *testing.T, module, sum string) string {
 func exampleText(t *testing.T) string {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(consumertest.Root(), "examples", "kubernetes", "external-secrets.yaml"))
-	must(t, err)
+	consumertest.Must(t, err)
 	return string(raw)
 }
 
@@ -142,12 +142,5 @@ func TestManifest(t *testing.T) {
 				t.Errorf("%s: the example with %q passes", name, wrong)
 			}
 		}
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }

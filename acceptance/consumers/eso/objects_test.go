@@ -37,13 +37,13 @@ func newExample(t *testing.T, w *consumertest.World, c trial) example {
 	t.Helper()
 	x := example{generator: &genv1alpha1.VaultDynamicSecret{}, secret: &esv1.ExternalSecret{}}
 	objects, err := parse(exampleText(t), definitions(t, copied()))
-	must(t, err)
+	consumertest.Must(t, err)
 	for _, o := range objects {
 		var into any = x.generator
 		if o.GetKind() == esv1.ExtSecretKind {
 			into = x.secret
 		}
-		must(t, runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(o.Object, into, true))
+		consumertest.Must(t, runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(o.Object, into, true))
 	}
 	spec := &x.generator.Spec
 	if spec.Path != examplePath {
@@ -75,7 +75,7 @@ func (x *example) logIn(t *testing.T, w *consumertest.World, token string) {
 func (x *example) addCA(t *testing.T, w *consumertest.World) {
 	t.Helper()
 	raw, err := os.ReadFile(w.CAFile())
-	must(t, err)
+	consumertest.Must(t, err)
 	ca := x.generator.Spec.Provider.CAProvider
 	x.ca = &corev1.ConfigMap{ObjectMeta: named(x, ca.Name), Data: map[string]string{ca.Key: string(raw)}}
 }

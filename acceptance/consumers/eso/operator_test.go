@@ -28,6 +28,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"vault-plugin-ecgrid/acceptance/consumertest"
 )
 
 // apiServer takes the operator's events. Objects are not there but in a cluster.
@@ -82,13 +84,13 @@ func startOperator(t *testing.T, c *cluster) {
 	options := func() controller.Options {
 		return controller.Options{MaxConcurrentReconciles: 1, RateLimiter: ctrlcommon.BuildRateLimiter()}
 	}
-	must(t, (&generatorstate.Reconciler{
+	consumertest.Must(t, (&generatorstate.Reconciler{
 		Client:     mgr.GetClient(),
 		Log:        logr.Discard(),
 		Scheme:     mgr.GetScheme(),
 		RestConfig: mgr.GetConfig(),
 	}).SetupWithManager(mgr, options()))
-	must(t, (&externalsecret.Reconciler{
+	consumertest.Must(t, (&externalsecret.Reconciler{
 		Client:                    mgr.GetClient(),
 		SecretClient:              mgr.GetClient(),
 		Log:                       logr.Discard(),
@@ -122,6 +124,6 @@ func newManager(t *testing.T, ctx context.Context, c *cluster) ctrl.Manager {
 			return &informers{cluster: c, stop: ctx.Done()}, nil
 		},
 	})
-	must(t, err)
+	consumertest.Must(t, err)
 	return mgr
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -36,20 +37,30 @@ func atLeast(major, minor string, wantMajor, wantMinor int) bool {
 }
 
 // programs are the Terraform and the OpenTofu on PATH that have ephemeral resources (1.11
-// or newer), else the OpenTofu that scripts/tofu.sh has built.
+// or newer). Without an OpenTofu there, it is the one that scripts/tofu.sh has built.
 func programs() (all []program) {
 	for _, name := range []string{"terraform", "tofu"} {
 		if bin, err := exec.LookPath(name); err == nil {
 			all = appendProgram(all, name, bin)
 		}
 	}
-	if len(all) == 0 {
-		out, err := exec.Command(filepath.Join(consumertest.Root(), "scripts", "tofu.sh"), "--no-build").Output()
-		if err == nil {
-			all = appendProgram(all, "tofu", strings.TrimSpace(string(out)))
-		}
+	hasTofu := slices.ContainsFunc(all, func(p program) bool { return p.name == "tofu" })
+	if built := builtTofu(); !hasTofu && built != "" {
+		all = appendProgram(all, "tofu", built)
 	}
 	return all
+}
+
+// builtTofu is the OpenTofu in the cache of scripts/tofu.sh, in the version that
+// tools/tofu/go.mod pins, and "" if there is none.
+func builtTofu() string {
+	raw, err := os.ReadFile(filepath.Join(consumertest.Root(), "tools", "tofu", "go.mod"))
+	pinned := regexp.MustCompile(`(?m)^require github\.com/opentofu/opentofu v(\S+)`).FindSubmatch(raw)
+	cache, cacheErr := consumertest.CacheDir()
+	if err != nil || cacheErr != nil || pinned == nil {
+		return ""
+	}
+	return filepath.Join(cache, "tofu-"+string(pinned[1]), "tofu")
 }
 
 func appendProgram(all []program, name, bin string) []program {
@@ -112,6 +123,8 @@ type workspace struct {
 	program
 	dir string
 	env []string
+	// hidden is what no state, plan or output may contain.
+	hidden []string
 }
 
 // newWorkspace copies examples into a directory of its own. Its programs find only the
@@ -138,7 +151,8 @@ func newWorkspace(t *testing.T, p program, s source) *workspace {
 	}}
 }
 
-// run runs the program and returns its output and its exit status.
+// run runs the program and returns its output and its exit status. It searches the output
+// for secrets.
 func (w *workspace) run(t *testing.T, args ...string) (output string, status int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -149,6 +163,11 @@ func (w *workspace) run(t *testing.T, args ...string) (output string, status int
 	err := cmd.Run()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
+	}
+	for _, secret := range w.hidden {
+		if bytes.Contains(out.Bytes(), []byte(secret)) {
+			t.Fatalf("%s %s prints a secret of %d bytes", w.name, args[0], len(secret))
+		}
 	}
 	return out.String(), cmd.ProcessState.ExitCode()
 }

@@ -22,12 +22,13 @@ import (
 // TestProvider runs the examples with the Vault provider's own binary.
 func TestProvider(t *testing.T) {
 	t.Parallel()
+	const consumer = "Terraform with the Vault provider"
 	provider, found := released()
 	if !found {
-		consumertest.NotRun(t, "Terraform with the Vault provider",
+		consumertest.NotRun(t, consumer,
 			"no Vault provider 5.11 or newer on this machine; ECGRID_TERRAFORM_PROVIDER can name its binary")
 	}
-	runAll(t, provider, "Vault provider "+provider.version)
+	runAll(t, consumer, provider, "Vault provider "+provider.version)
 }
 
 // TestStandIn runs the examples with a stand-in that serves the provider's published schema.
@@ -40,13 +41,14 @@ func TestStandIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runAll(t, source{self, standInVersion}, "a stand-in for the Vault provider")
+	runAll(t, "Terraform or OpenTofu, `static-creds`", source{self, standInVersion}, "a stand-in for the Vault provider")
 }
 
-func runAll(t *testing.T, provider source, with string) {
+// runAll reports a row of the consumer for each program.
+func runAll(t *testing.T, consumer string, provider source, with string) {
 	all := programs()
 	if len(all) == 0 {
-		consumertest.NotRun(t, "Terraform or OpenTofu", "no terraform or tofu on PATH, and none built by scripts/tofu.sh")
+		consumertest.NotRun(t, consumer, "no terraform or tofu on PATH, and none built by scripts/tofu.sh")
 	}
 	world := consumertest.Start(t, time.Hour)
 	binary := registered(t, world)
@@ -54,7 +56,7 @@ func runAll(t *testing.T, provider source, with string) {
 		t.Run(p.name, func(t *testing.T) {
 			(&example{World: world, workspace: newWorkspace(t, p, provider), plugin: binary}).run(t)
 			consumertest.Row{
-				Consumer: "Terraform or OpenTofu, `static-creds`", Version: p.version + " with " + with,
+				Consumer: consumer, Version: p.version + " with " + with,
 				Arrives:    "an ephemeral resource hands it to a write-only argument",
 				Noticed:    "by the next apply that raises `key_version`",
 				ECGridDown: "a plan that reads a key fails; the others work", VaultDown: "each plan fails",
@@ -87,7 +89,6 @@ type example struct {
 	*consumertest.World
 	*workspace
 	plugin plugin
-	hidden []string // what no state, plan or output may contain
 }
 
 func (e *example) run(t *testing.T) {
@@ -260,7 +261,8 @@ func (e *example) wantCopy(t *testing.T, key string) {
 	}
 }
 
-// countLeases shows why the example reads static-creds: each run reads creds twice.
+// countLeases shows why the example reads static-creds: with creds, even a plan without
+// changes leaves a lease behind.
 func (e *example) countLeases(t *testing.T) {
 	t.Helper()
 	if n := e.leases(t); n != 0 {
@@ -307,9 +309,15 @@ func (e *example) destroy(t *testing.T) {
 	if out := e.status(t, 1, "destroy", "-input=false", "-auto-approve"); !strings.Contains(out, "prevent_destroy") {
 		t.Errorf("destroy fails for another reason than prevent_destroy:\n%s", out)
 	}
+	managed := []string{"ecgrid/config", "sys/policies/acl/ecgrid-operators"}
+	for _, path := range managed {
+		if !e.get(t, path).OK() {
+			t.Errorf("before destroy, there is no %s", path)
+		}
+	}
 	e.replace(t, "plugin.tf", "prevent_destroy = true", "prevent_destroy = false")
 	e.ok(t, "destroy", "-input=false", "-auto-approve")
-	for _, path := range []string{"ecgrid/config", "sys/policies/acl/ecgrid-operator"} {
+	for _, path := range managed {
 		if e.get(t, path).OK() {
 			t.Errorf("destroy has left %s", path)
 		}

@@ -29,7 +29,7 @@ type request struct {
 
 // ServeHTTP serves what the operator asks of Kubernetes: discovery, and to create, get, list,
 // watch, update, patch and delete.
-func (c *Cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer, err := c.serve(w, r)
 	if f := (failure{}); errors.As(err, &f) {
 		w.Header().Set("Content-Type", "application/json")
@@ -50,7 +50,7 @@ func (c *Cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-func (c *Cluster) serve(w http.ResponseWriter, r *http.Request) (any, error) {
+func (c *cluster) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	if answer := c.discover(parts); answer != nil {
 		return answer, nil
@@ -95,7 +95,7 @@ func (c *Cluster) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 }
 
 // discover answers the requests for groups and their resources, else nil.
-func (c *Cluster) discover(parts []string) any {
+func (c *cluster) discover(parts []string) any {
 	type list = map[string]any
 	switch path := strings.Join(parts, "/"); {
 	case path == "api":
@@ -127,7 +127,7 @@ func (c *Cluster) discover(parts []string) any {
 
 // parse reads /api/v1/… or /apis/<group>/<version>/…, and there
 // [namespaces/<namespace>/]<plural>[/<name>[/status]].
-func (c *Cluster) parse(r *http.Request, parts []string) (request, error) {
+func (c *cluster) parse(r *http.Request, parts []string) (request, error) {
 	q := request{Request: r, watchFrom: r.URL.Query().Get("resourceVersion")}
 	unknown := failure{404, metav1.StatusReasonNotFound, r.URL.Path + " is not served"}
 	if len(parts) < 3 {
@@ -180,7 +180,7 @@ func (q request) shown(o object) object {
 	return object{"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": o["metadata"]}
 }
 
-func (c *Cluster) listAnswer(q request) any {
+func (c *cluster) listAnswer(q request) any {
 	found, version := c.list(q.matches)
 	items := []object{}
 	for _, o := range found {
@@ -197,7 +197,7 @@ func (c *Cluster) listAnswer(q request) any {
 }
 
 // watch sends the changes after the given version, until the client goes.
-func (c *Cluster) watch(w http.ResponseWriter, q request) error {
+func (c *cluster) watch(w http.ResponseWriter, q request) error {
 	version, err := strconv.Atoi(q.watchFrom)
 	if err != nil {
 		return failure{400, metav1.StatusReasonBadRequest, "a watch needs a resourceVersion"}
@@ -244,7 +244,7 @@ func (q request) decode(body []byte) (object, error) {
 }
 
 // patch merges a patch into an object, as the type of the patch says.
-func (c *Cluster) patch(q request, body []byte) (any, error) {
+func (c *cluster) patch(q request, body []byte) (any, error) {
 	old, err := c.get(q.key)
 	if err != nil {
 		return nil, err

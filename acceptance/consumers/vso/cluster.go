@@ -1,4 +1,4 @@
-// Package vso runs the Vault Secrets Operator's own program against a real Vault. A Cluster
+// Package vso runs the Vault Secrets Operator's own program against a real Vault. A cluster
 // answers it as the API server of Kubernetes does.
 package vso
 
@@ -15,8 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Cluster keeps the objects of a Kubernetes API.
-type Cluster struct {
+// cluster keeps the objects of a Kubernetes API.
+type cluster struct {
 	resources []resource
 
 	mu      sync.Mutex
@@ -38,14 +38,14 @@ type change struct {
 	object object
 }
 
-func newCluster(custom []resource) *Cluster {
-	return &Cluster{
+func newCluster(custom []resource) *cluster {
+	return &cluster{
 		resources: append(slices.Clone(builtIn), custom...),
 		objects:   map[objectKey]object{}, changed: make(chan struct{}), restarts: map[string][]string{},
 	}
 }
 
-func (c *Cluster) resource(group, plural string) (resource, bool) {
+func (c *cluster) resource(group, plural string) (resource, bool) {
 	for _, r := range c.resources {
 		if r.group == group && r.plural == plural {
 			return r, true
@@ -55,7 +55,7 @@ func (c *Cluster) resource(group, plural string) (resource, bool) {
 }
 
 // put stores an object as a change. The caller holds mu.
-func (c *Cluster) put(k objectKey, o object, kind string) object {
+func (c *cluster) put(k objectKey, o object, kind string) object {
 	o.metadata()["resourceVersion"] = strconv.Itoa(len(c.changes) + 1)
 	c.objects[k] = o
 	c.changes = append(c.changes, change{key: k, kind: kind, object: o})
@@ -65,7 +65,7 @@ func (c *Cluster) put(k objectKey, o object, kind string) object {
 }
 
 // create adds an object. It completes the metadata and the default values.
-func (c *Cluster) create(r resource, namespace string, o object) (object, error) {
+func (c *cluster) create(r resource, namespace string, o object) (object, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := objectKey{r.group, r.plural, namespace, o.meta("name")}
@@ -85,7 +85,7 @@ func (c *Cluster) create(r resource, namespace string, o object) (object, error)
 }
 
 // update replaces an object, or only its status. The generation counts changes of the spec.
-func (c *Cluster) update(r resource, k objectKey, o object, status bool) (object, error) {
+func (c *cluster) update(r resource, k objectKey, o object, status bool) (object, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old, exists := c.objects[k]
@@ -114,7 +114,7 @@ func (c *Cluster) update(r resource, k objectKey, o object, status bool) (object
 	return c.put(k, next, "MODIFIED"), nil
 }
 
-func (c *Cluster) get(k objectKey) (object, error) {
+func (c *cluster) get(k objectKey) (object, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	o, exists := c.objects[k]
@@ -125,7 +125,7 @@ func (c *Cluster) get(k objectKey) (object, error) {
 }
 
 // list returns the objects that match, and the version of the list.
-func (c *Cluster) list(match func(objectKey, object) bool) (items []object, version int) {
+func (c *cluster) list(match func(objectKey, object) bool) (items []object, version int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for k, o := range c.objects {
@@ -137,7 +137,7 @@ func (c *Cluster) list(match func(objectKey, object) bool) (items []object, vers
 }
 
 // remove deletes the objects that match.
-func (c *Cluster) remove(match func(objectKey, object) bool) {
+func (c *cluster) remove(match func(objectKey, object) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for k, o := range c.objects {
@@ -149,7 +149,7 @@ func (c *Cluster) remove(match func(objectKey, object) bool) {
 }
 
 // since returns the changes after a version, and a channel that the next one closes.
-func (c *Cluster) since(version int) ([]change, <-chan struct{}) {
+func (c *cluster) since(version int) ([]change, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.changes[min(version, len(c.changes)):], c.changed
@@ -163,7 +163,7 @@ const (
 )
 
 // recordRestart notes with which key the pods of the Deployment start now.
-func (c *Cluster) recordRestart(namespace string) {
+func (c *cluster) recordRestart(namespace string) {
 	key := c.secretValue(namespace)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -171,7 +171,7 @@ func (c *Cluster) recordRestart(namespace string) {
 }
 
 // secretValue is the key in the Secret, or "".
-func (c *Cluster) secretValue(namespace string) string {
+func (c *cluster) secretValue(namespace string) string {
 	o, err := c.get(objectKey{"", "secrets", namespace, secretName})
 	if err != nil {
 		return ""
@@ -182,8 +182,8 @@ func (c *Cluster) secretValue(namespace string) string {
 	return string(value)
 }
 
-// Restarts returns the keys with which the pods were restarted, the oldest first.
-func (c *Cluster) Restarts(namespace string) []string {
+// startKeys returns the keys with which the pods were restarted, the oldest first.
+func (c *cluster) startKeys(namespace string) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.restarts[namespace])

@@ -31,18 +31,18 @@ type program struct {
 var build = sync.OnceValues(func() (p program, err error) {
 	var m struct{ Version, Dir string }
 	out, err := inOperator("mod", "download", "-json", module)
-	if err == nil {
-		err = json.Unmarshal(out, &m)
-	}
 	if err != nil {
+		return p, fmt.Errorf("%s cannot be downloaded: check the network and GOPROXY, or run \"scripts/consumers.sh -build\" while there is a network: %w", module, err)
+	}
+	if err := json.Unmarshal(out, &m); err != nil {
 		return p, err
 	}
-	cache, err := os.UserCacheDir()
+	cache, err := consumertest.CacheDir()
 	if err != nil {
 		return p, err
 	}
 	p = program{version: m.Version, crds: filepath.Join(m.Dir, "chart", "crds")}
-	p.file = filepath.Join(cache, "vault-plugin-ecgrid", "vault-secrets-operator-"+m.Version, "vault-secrets-operator")
+	p.file = filepath.Join(cache, "vault-secrets-operator-"+m.Version, "vault-secrets-operator")
 	_, err = inOperator("build", "-ldflags", "-s -w", "-o", p.file, module)
 	return p, err
 })
@@ -60,7 +60,7 @@ func inOperator(args ...string) ([]byte, error) {
 // world is a Vault with the plugin, and a cluster with the operator.
 type world struct {
 	*consumertest.World
-	*Cluster
+	*cluster
 	program program
 	dir     string
 }
@@ -79,14 +79,14 @@ func start(t *testing.T, ttl time.Duration) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{World: consumertest.Start(t, ttl), Cluster: newCluster(custom), program: p, dir: t.TempDir()}
+	w := &world{World: consumertest.Start(t, ttl), cluster: newCluster(custom), program: p, dir: t.TempDir()}
 	return w
 }
 
 // run runs the operator until the end of the test.
 func (w *world) run(t *testing.T) {
 	t.Helper()
-	server := httptest.NewServer(w.Cluster)
+	server := httptest.NewServer(w.cluster)
 	config := filepath.Join(w.dir, "kubeconfig")
 	text := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: test, users: [{name: test}],
 		clusters: [{name: test, cluster: {server: "%s"}}], contexts: [{name: test, context: {cluster: test, user: test}}]}`, server.URL)
@@ -112,17 +112,8 @@ func (w *world) run(t *testing.T) {
 
 // checkLog reports an operator that ended, or that wrote a secret into its log.
 func (w *world) checkLog(t *testing.T, file string, ran bool) {
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, secret := range w.Grid.Secrets() {
-		if bytes.Contains(raw, []byte(secret)) {
-			t.Error("the operator's log has a secret of ECGrid")
-			return
-		}
-	}
-	if !ran {
+	consumertest.CheckLog(t, file, w.Grid.Secrets()...)
+	if raw, err := os.ReadFile(file); err != nil || !ran {
 		t.Errorf("the operator has ended: %s", raw[max(0, len(raw)-2000):])
 	}
 	if t.Failed() {

@@ -2,11 +2,9 @@ package vso
 
 import (
 	"encoding/base64"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -56,7 +54,7 @@ func (w *world) secret(t *testing.T, namespace, name, field, value string) {
 // podKey is the key that the pods have: the one in the Secret when they were started last.
 func (w *world) podKey(namespace string) func() string {
 	return func() string {
-		if all := w.Restarts(namespace); len(all) > 0 {
+		if all := w.startKeys(namespace); len(all) > 0 {
 			return all[len(all)-1]
 		}
 		return ""
@@ -65,7 +63,7 @@ func (w *world) podKey(namespace string) func() string {
 
 // superfluous counts the restarts that brought no new key.
 func (w *world) superfluous(namespace string) int {
-	all := w.Restarts(namespace)
+	all := w.startKeys(namespace)
 	return len(all) - len(slices.Compact(slices.Clone(all)))
 }
 
@@ -96,27 +94,12 @@ func (w *world) count(namespace, reason string) (n int) {
 func (w *world) noSuperfluous(t *testing.T, namespace, during string) {
 	t.Helper()
 	if n := w.superfluous(namespace); n != 0 {
-		t.Errorf("%s: %d of %d restarts in %q brought no new key", during, n, len(w.Restarts(namespace)), namespace)
+		t.Errorf("%s: %d of %d restarts in %q brought no new key", during, n, len(w.startKeys(namespace)), namespace)
 	}
 }
 
-// wait returns how long it took until ok.
-func wait(within time.Duration, ok func() bool) (time.Duration, error) {
-	began := time.Now()
-	for ; !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Since(began) > within {
-			return 0, fmt.Errorf("not within %v", within)
-		}
-	}
-	return time.Since(began), nil
-}
-
-func eventually(t *testing.T, within time.Duration, what string, ok func() bool) {
-	t.Helper()
-	if _, err := wait(within, ok); err != nil {
-		t.Fatalf("%s: %v", what, err)
-	}
-}
+// patience is how long a test waits for what is not measured.
+const patience = 30 * time.Second
 
 // TestCreds shows why the example does not read creds: the operator restarts the pods when
 // it needs another lease, although the key is the same.
@@ -130,7 +113,7 @@ func TestCreds(t *testing.T) {
 		delete(spec, "allowStaticCreds")
 	})
 	w.run(t)
-	eventually(t, 30*time.Second, "a restart although the key is the same", func() bool { return w.superfluous(ns) > 0 })
+	consumertest.Eventually(t, patience, "a restart although the key is the same", func() bool { return w.superfluous(ns) > 0 })
 	w.Measure(t, consumertest.Consumer{
 		Name: "Vault Secrets Operator, `creds`", Version: w.program.version,
 		Arrives: "Secret, pods restarted", Key: w.podKey(ns), Within: ttl,
@@ -156,7 +139,7 @@ func TestStaticCreds(t *testing.T) {
 	}
 	w.example(t, edited, func(spec object) { spec["revoke"] = false })
 	w.run(t)
-	eventually(t, 30*time.Second, "the operator has read five times", func() bool { return w.reads(ns) >= 5 })
+	consumertest.Eventually(t, patience, "the operator has read five times", func() bool { return w.reads(ns) >= 5 })
 	w.noSuperfluous(t, ns, "after several ends of ttl and max_ttl")
 	for _, field := range whole {
 		if w.superfluous(strings.ToLower(field)) == 0 {
@@ -185,9 +168,9 @@ func (w *world) loseToken(t *testing.T, namespaces ...string) {
 	}
 	w.Write(t, "sys/leases/revoke-prefix/auth/approle/login", nil)
 	for _, ns := range namespaces {
-		eventually(t, 20*time.Second, "a read is refused", func() bool { return w.count(ns, "SecretSyncError") > before[ns] })
+		consumertest.Eventually(t, patience, "a read is refused", func() bool { return w.count(ns, "SecretSyncError") > before[ns] })
 		read := w.reads(ns)
-		eventually(t, 20*time.Second, "a read succeeds again", func() bool { return w.reads(ns) > read+1 })
+		consumertest.Eventually(t, patience, "a read succeeds again", func() bool { return w.reads(ns) > read+1 })
 	}
 }
 
@@ -205,10 +188,14 @@ func TestScheduledRotations(t *testing.T) {
 	w.example(t, exampleNamespace, nil)
 	w.example(t, scheduled, func(spec object) { spec["path"] = "static-creds/" + scheduled })
 	w.run(t)
-	var both sync.WaitGroup
-	both.Go(func() { w.followsRotation(t, exampleNamespace, consumertest.UserID, ttl+time.Second) })
-	both.Go(func() { w.followsRotation(t, scheduled, simulator.UserID5002, time.Minute+time.Second) })
-	both.Wait()
+	t.Run("rotation_period", func(t *testing.T) {
+		t.Parallel()
+		w.followsRotation(t, exampleNamespace, consumertest.UserID, ttl+time.Second)
+	})
+	t.Run("rotation_schedule", func(t *testing.T) {
+		t.Parallel()
+		w.followsRotation(t, scheduled, simulator.UserID5002, time.Minute+time.Second)
+	})
 }
 
 // followsRotation waits until ECGrid has another key of the user, and then until the pods
@@ -219,17 +206,11 @@ func (w *world) followsRotation(t *testing.T, namespace string, user int32, with
 		return u.APIKey
 	}
 	first := key()
-	if _, err := wait(3*time.Minute, func() bool { return key() != first }); err != nil {
-		t.Errorf("%s: the role's key was not rotated: %v", namespace, err)
-		return
-	}
-	took, err := wait(within, func() bool { return w.podKey(namespace)() == key() })
-	if err != nil {
-		t.Errorf("%s: the pods do not have the rotated key: %v", namespace, err)
-	}
+	consumertest.Eventually(t, 3*time.Minute, "the role's key is rotated", func() bool { return key() != first })
+	took := consumertest.Eventually(t, within+consumertest.Slack, "the pods have the rotated key", func() bool { return w.podKey(namespace)() == key() })
 	w.noSuperfluous(t, namespace, "after a rotation")
 	if n := w.count(namespace, "SecretSyncError"); n != 0 {
 		t.Errorf("%s: %d reads failed", namespace, n)
 	}
-	t.Logf("%s: the pods had the rotated key after %.1f s and %d reads", namespace, took.Seconds(), w.reads(namespace))
+	t.Logf("%s: the pods had the rotated key after %s and %d reads", namespace, consumertest.Rounded(took), w.reads(namespace))
 }

@@ -1,3 +1,5 @@
+package com.example.edigateway;
+
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;

@@ -1,5 +1,5 @@
 // Package standin is a Terraform provider that stands in for the Vault provider, if its
-// binary is not to be had. It serves the schema that the Vault provider publishes, and
+// binary is not available. It serves the schema that the Vault provider publishes, and
 // sends the requests that the source of the Vault provider sends. So Terraform itself runs:
 // it checks the configuration against the schema, and decides what it plans, when it opens
 // an ephemeral resource and what it stores. The code of the Vault provider is not run.
