@@ -40,7 +40,7 @@ bench: build ## measure the plugin beside plugins that do nothing, on a real Vau
 lint: ## run gofmt, go vet, staticcheck (pinned in tools/go.mod), and shellcheck if it is installed
 	@scripts/lint.sh
 
-release: ## build dist/ with archives, sums, SBOMs and OCI images for all platforms (VERSION=vX.Y.Z; PLATFORMS="linux/amd64 …")
+release: ## build dist/ with archives, licenses, sums, SBOMs and OCI images for all platforms (VERSION=vX.Y.Z; PLATFORMS="linux/amd64 …"; FIPS=1; SIGN_KEY=…)
 	@scripts/release.sh
 
 fmt: ## format all Go files

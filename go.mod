@@ -1,6 +1,6 @@
 module vault-plugin-ecgrid
 
-go 1.26.0
+go 1.25.7
 
 require (
 	github.com/hashicorp/go-cleanhttp v0.5.2
@@ -8,7 +8,7 @@ require (
 	github.com/hashicorp/go-plugin v1.8.0
 	github.com/hashicorp/go-secure-stdlib/parseutil v0.2.0
 	github.com/hashicorp/vault/sdk v0.25.1
-	golang.org/x/sync v0.24.0
+	golang.org/x/sync v0.22.0
 )
 
 require (

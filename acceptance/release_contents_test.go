@@ -63,7 +63,8 @@ type releasedProgram struct {
 	says           string // what that prints, with the version and the commit
 	documents      []string
 	config         imageConfig
-	files          []string // in the image, beside the binary
+	files          []string // in the image, beside the binary and the licenses
+	alsoLicensed   []string // modules that have a part in the image and none in the binary
 }
 
 // imageConfig is what a container engine reads of an image.
@@ -76,13 +77,13 @@ type imageConfig struct {
 var releasedPrograms = []releasedProgram{
 	{
 		name: pluginName, imageDir: "oci", version: "-version", says: pluginName + " %s %s\n",
-		documents: []string{"README.md", "docs/release.md", "docs/simulator.md"},
+		documents: []string{"README.md", "LICENSE", "docs/release.md", "docs/simulator.md"},
 		config:    imageConfig{User: "65532:65532", Entrypoint: []string{"/" + pluginName}},
-		files:     []string{"etc/ssl/certs/ca-certificates.crt"},
+		files:     []string{"etc/ssl/certs/ca-certificates.crt"}, alsoLicensed: []string{"golang.org/x/crypto/x509roots/fallback"},
 	},
 	{
 		name: simulatorName, imageDir: "oci-simulator", version: "--version", says: simulatorName + " %s (%s)\n",
-		documents: []string{"docs/simulator.md"},
+		documents: []string{"LICENSE", "docs/simulator.md"},
 		config: imageConfig{User: "65532:65532", WorkingDir: "/data", ExposedPorts: map[string]struct{}{"8080/tcp": {}},
 			Entrypoint: []string{"/" + simulatorName, "--listen=0.0.0.0:8080"}, Cmd: []string{"--show-credentials"}},
 		files: []string{"data/"},
@@ -110,6 +111,7 @@ func TestReleaseContents(t *testing.T) {
 		dir := r.unpackProgram(t, p.name)
 		binary := readAll(filepath.Join(dir, p.name))
 		t.Run(p.name+" archive", func(t *testing.T) { p.checkArchive(t, r, dir, binary) })
+		t.Run(p.name+" licenses", func(t *testing.T) { p.checkLicenses(t, filesIn(t, dir, "licenses/"), binary) })
 		t.Run(p.name+" SBOM", func(t *testing.T) { p.checkSBOM(t, r, binary) })
 		t.Run(p.name+" OCI image", func(t *testing.T) { p.checkImage(t, r) })
 	}
@@ -145,7 +147,10 @@ func (p releasedProgram) checkSBOM(t *testing.T, r release, binary []byte) {
 				Hashes        []struct{ Content string }
 			}
 		}
-		Components []struct{ Name, Version string }
+		Components []struct {
+			Name, Version string
+			Licenses      []struct{ License struct{ ID string } }
+		}
 	}
 	if err := json.Unmarshal(readAll(filepath.Join(r.dist, r.stemOf(p.name)+".cdx.json")), &bom); err != nil {
 		t.Fatal(err)
@@ -156,6 +161,9 @@ func (p releasedProgram) checkSBOM(t *testing.T, r release, binary []byte) {
 	var got []string
 	for _, c := range bom.Components {
 		got = append(got, c.Name+" "+c.Version)
+		if len(c.Licenses) == 0 || c.Licenses[0].License.ID == "" {
+			t.Errorf("%s has no license", c.Name)
+		}
 	}
 	info, err := buildinfo.Read(bytes.NewReader(binary))
 	if err != nil {
@@ -228,6 +236,15 @@ func (p releasedProgram) checkImage(t *testing.T, r release) {
 	if sumOf(files[p.name]) != r.binarySumOf(t, p.name) {
 		t.Error("the image's binary is not the one of SHA256SUMS.binaries")
 	}
+	licenses := map[string][]byte{}
+	maps.DeleteFunc(files, func(name string, content []byte) bool {
+		isLicense := strings.HasPrefix(name, "licenses/")
+		if isLicense {
+			licenses[name] = content
+		}
+		return isLicense
+	})
+	p.checkLicenses(t, licenses, files[p.name], p.alsoLicensed...)
 	names := slices.Sorted(maps.Keys(files))
 	if want := slices.Sorted(slices.Values(append(slices.Clone(p.files), p.name))); !slices.Equal(names, want) {
 		t.Errorf("the image has %q, want %q", names, want)

@@ -24,7 +24,8 @@ type release struct{ dist, version, commit string }
 // is committed or not.
 type releases struct {
 	clone              string
-	first, again, next release // again is first, built elsewhere
+	first, again, next release // again is first, built elsewhere; next is signed
+	signer             *signer // nil if gpg is not installed
 }
 
 // Tests that use it are not parallel: a build uses the whole machine.
@@ -65,16 +66,29 @@ func makeReleases() (r releases, err error) {
 	if r.again, err = makeRelease(elsewhere, firstVersion); err != nil {
 		return r, err
 	}
-	r.next, err = makeRelease(here, nextVersion)
+	settings, env := []string(nil), []string(nil)
+	if r.signer, err = newSigner(); err != nil {
+		return r, err
+	}
+	if r.signer != nil {
+		defer r.signer.stop()
+		settings, env = []string{"SIGN_KEY=" + r.signer.fingerprint}, r.signer.env()
+	}
+	r.next, err = makeReleaseWith(here, nextVersion, env, settings...)
 	return r, err
 }
 
 func makeRelease(clone, version string) (release, error) {
+	return makeReleaseWith(clone, version, nil)
+}
+
+func makeReleaseWith(clone, version string, env []string, settings ...string) (release, error) {
 	commit, err := command(clone, nil, "git", "rev-parse", "--short=12", "HEAD")
 	if err != nil {
 		return release{}, err
 	}
-	if _, err := command(clone, nil, "make", "release", "VERSION="+version, "PLATFORMS="+runtime.GOOS+"/"+runtime.GOARCH); err != nil {
+	args := append([]string{"release", "VERSION=" + version, "PLATFORMS=" + runtime.GOOS + "/" + runtime.GOARCH}, settings...)
+	if _, err := command(clone, env, "make", args...); err != nil {
 		return release{}, err
 	}
 	r := release{dist: clone + "-" + version, version: version, commit: strings.TrimSpace(commit)}
@@ -88,7 +102,7 @@ func command(dir string, more []string, name string, args ...string) (string, er
 	for _, v := range os.Environ() {
 		switch name, _, _ := strings.Cut(v, "="); {
 		case strings.HasPrefix(name, "MAKE"), strings.HasPrefix(name, "GIT_"), strings.HasPrefix(name, "VAULT_"):
-		case slices.Contains([]string{"MFLAGS", "VERSION", "PLATFORMS", "FORCE", "SOURCE_DATE_EPOCH"}, name):
+		case slices.Contains([]string{"MFLAGS", "VERSION", "PLATFORMS", "FORCE", "FIPS", "SIGN_KEY", "SOURCE_DATE_EPOCH"}, name):
 		default:
 			cmd.Env = append(cmd.Env, v)
 		}
@@ -174,6 +188,8 @@ func TestReleaseRefuses(t *testing.T) {
 		refused(t, "is not a version", nil, "VERSION="+version)
 	}
 	refused(t, "is not a version", []string{"VERSION=v1.2.3\nv1.2.3"})
+	refused(t, "use FIPS=1", nil, "VERSION=v1.2.3", "FIPS=yes")
+	refused(t, "SIGN_KEY", nil, "VERSION=v1.2.3", "SIGN_KEY=nobody@example.invalid")
 	refused(t, "unknown platform", nil, "VERSION=v1.2.3", "PLATFORMS=linux/amd64 plan9/386")
 
 	t.Run("a changed tree", func(t *testing.T) {

@@ -24,7 +24,11 @@ type operator struct {
 func newOperator(t *testing.T, v *vault, r releases) *operator {
 	t.Helper()
 	o := &operator{dir: t.TempDir()}
-	links := map[string]string{"bin/vault": suite.vaultBin} // the file may have another name
+	links := map[string]string{ // the vault may have another name
+		"bin/vault":      suite.vaultBin,
+		"SHA256SUMS":     filepath.Join(r.next.dist, "SHA256SUMS"),
+		"SHA256SUMS.sig": filepath.Join(r.next.dist, "SHA256SUMS.sig"),
+	}
 	for _, one := range []release{r.first, r.next} {
 		links[one.stem()+".tar.gz"] = filepath.Join(one.dist, one.stem()+".tar.gz")
 	}
@@ -38,6 +42,7 @@ func newOperator(t *testing.T, v *vault, r releases) *operator {
 	}
 	o.env = append(vaulttest.Environment(v.dir), "PATH="+filepath.Join(o.dir, "bin")+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"VAULT_ADDR="+v.addr, "VAULT_CACERT="+v.caPath(), "VAULT_TOKEN="+v.token, "PLUGIN_DIRECTORY="+suite.pluginDir)
+	o.addKeyring(t, r.signer)
 	page := strings.ReplaceAll(string(readAll(filepath.Join(repoRoot(), "docs", "release.md"))), "linux_amd64", runtime.GOOS+"_"+runtime.GOARCH)
 	blocks, err := readBlocks(page)
 	if err != nil {
@@ -49,6 +54,30 @@ func newOperator(t *testing.T, v *vault, r releases) *operator {
 		}
 	}
 	return o
+}
+
+// addKeyring makes an empty keyring, and the public key to import.
+func (o *operator) addKeyring(t *testing.T, s *signer) {
+	t.Helper()
+	home := filepath.Join(o.dir, "gpg")
+	if err := os.Mkdir(home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	o.env = append(o.env, "GNUPGHOME="+home)
+	if s != nil {
+		s.publicKey(t, o.dir)
+	}
+}
+
+// verify runs the block that checks the files, if gpg is installed.
+func (o *operator) verify(t *testing.T, s *signer) {
+	t.Helper()
+	if s == nil {
+		t.Log("the signature is not verified: gpg is not installed")
+		o.blocks = o.blocks[1:]
+		return
+	}
+	o.next(t)
 }
 
 // next runs the next block.
@@ -84,6 +113,7 @@ func TestReleaseUpgrade(t *testing.T) {
 	v.run(t, "plugin", "deregister", "-version="+suite.pluginVersion, "secret", pluginName)
 
 	op := newOperator(t, v, r)
+	op.verify(t, r.signer)
 	op.next(t) // Install
 	m := &mount{vault: v, ecgrid: newECGrid(t), path: "ecgrid"}
 	m.configure(t, fields{"ttl": "5m"})

@@ -4,6 +4,8 @@
 #
 #   VERSION            vX.Y.Z
 #   PLATFORMS          some of the platforms below instead of all
+#   FIPS=1             also build the plugin for Linux in FIPS 140 mode
+#   SIGN_KEY           sign the sums with this key of gpg; see sign.sh
 #   FORCE=1            release a work tree with changes; its commit then ends in -dirty
 #   SOURCE_DATE_EPOCH  the time of all files, instead of the commit's
 set -eu
@@ -12,6 +14,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$root/scripts/env.sh"
 cd "$root"
 
+fips_module=v1.0.0 # of Go's lib/fips140, which lists it as certified
 all='darwin/amd64 darwin/arm64 freebsd/amd64 freebsd/arm64 linux/amd64 linux/arm64 windows/amd64 windows/arm64'
 programs='vault-plugin-ecgrid ecgrid-simulator'
 
@@ -35,6 +38,11 @@ for platform in $platforms; do
 	case " $all " in *" $platform "*) ;; *) die "unknown platform '$platform': PLATFORMS takes some of $all" ;; esac
 done
 
+case ${FIPS:-} in '' | 0 | 1) ;; *) die "FIPS is '$FIPS': use FIPS=1 or leave it out" ;; esac
+if [ -n "${SIGN_KEY:-}" ]; then # before minutes of building
+	gpg --batch --list-secret-keys -- "$SIGN_KEY" >/dev/null || die "SIGN_KEY: gpg has no secret key $SIGN_KEY (see above)"
+fi
+
 commit=$(git rev-parse -q --verify --short=12 HEAD 2>/dev/null) || die "this is not a git work tree with a commit"
 changes=$(git status --porcelain --untracked-files=all)
 if [ -n "$changes" ]; then
@@ -57,19 +65,36 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+# build OS ARCH NAME DIRECTORY
+build() {
+	exe=
+	[ "$1" != windows ] || exe=.exe
+	GOOS=$1 GOARCH=$2 go build -trimpath -ldflags "-s -w -X main.version=$version -X main.commit=$commit" \
+		-o "dist/bin/$4/$3$exe" "./cmd/$3"
+}
+
 for platform in $platforms; do
-	os=${platform%/*} arch=${platform#*/} exe=
-	[ "$os" != windows ] || exe=.exe
+	os=${platform%/*} arch=${platform#*/}
 	say "$platform"
 	for name in $programs; do
-		GOOS=$os GOARCH=$arch go build -trimpath -ldflags "-s -w -X main.version=$version -X main.commit=$commit" \
-			-o "dist/bin/${os}_$arch/$name$exe" "./cmd/$name"
+		build "$os" "$arch" "$name" "${os}_$arch"
 	done
+	if [ "${FIPS:-}" = 1 ] && [ "$os" = linux ]; then
+		say "$platform in FIPS 140 mode"
+		(GOFIPS140=$fips_module && build "$os" "$arch" vault-plugin-ecgrid "${os}_${arch}_fips140")
+	fi
 done
 
-say "archives, SBOMs, OCI images, sums"
+say "archives with licenses, SBOMs, OCI images, sums"
 git -c core.quotePath=off ls-files --cached --others --exclude-standard -- README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs examples |
 	go -C tools/release run . -root "$PWD" -version "$version" -commit "$commit"
 rm -rf dist/bin
 find dist -type d -exec chmod 755 {} + -o -type f -exec chmod 644 {} +
+if [ -n "${SIGN_KEY:-}" ]; then
+	trap - EXIT # a wrong passphrase must not throw the builds away
+	scripts/sign.sh "$SIGN_KEY" || die "$version is in dist/, not signed: run scripts/sign.sh $SIGN_KEY"
+	say "signed with $SIGN_KEY"
+else
+	say "not signed: set SIGN_KEY, or run scripts/sign.sh KEY"
+fi
 say "$version ($commit) is in dist/"

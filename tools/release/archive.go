@@ -25,6 +25,7 @@ func (r *release) writeArchive(b build) error {
 			files = append(files, document)
 		}
 	}
+	files = append(files, b.licenses...)
 	for i := range files {
 		files[i].name = r.stem(b) + "/" + files[i].name
 	}

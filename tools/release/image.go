@@ -47,7 +47,11 @@ func (r *release) writeImage(p *program, builds []build) error {
 // image has the program at the root, where OpenBao looks for a plugin.
 func (r *release) image(b build) (v1.Image, error) {
 	var fs bytes.Buffer
-	if err := tarred(&fs, append(b.imageFiles(), b.binary), r.time); err != nil {
+	files, err := r.imageFiles(b)
+	if err != nil {
+		return nil, err
+	}
+	if err := tarred(&fs, files, r.time); err != nil {
 		return nil, err
 	}
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(fs.Bytes())), nil }
@@ -66,6 +70,7 @@ func (r *release) image(b build) (v1.Image, error) {
 	config.Config.Labels = map[string]string{
 		"org.opencontainers.image.title":       b.name,
 		"org.opencontainers.image.description": b.description,
+		"org.opencontainers.image.licenses":    ownLicense,
 		"org.opencontainers.image.version":     r.version,
 		"org.opencontainers.image.revision":    r.commit,
 		"org.opencontainers.image.created":     r.time.Format(time.RFC3339),

@@ -1,5 +1,5 @@
-// Command release makes the files of a release from the binaries in dist/bin: archives,
-// SBOMs, an OCI image layout for each program, and sums. scripts/release.sh builds the binaries and runs it.
+// Command release makes the files of a release from the binaries in dist/bin: archives with
+// all licenses, SBOMs, an OCI image layout for each program, and sums. scripts/release.sh builds the binaries and runs it.
 // The names of the documents to pack are on standard input.
 //
 // The output does not depend on the time, the place or the user.
@@ -27,6 +27,9 @@ func main() {
 	}
 }
 
+// fipsSuffix ends the name of a directory in dist/bin with a build for FIPS 140.
+const fipsSuffix = "_fips140"
+
 // release is one version of the programs.
 type release struct {
 	root, version, commit string
@@ -46,7 +49,10 @@ type file struct {
 type build struct {
 	*program
 	os, arch string
+	fips     bool // built for FIPS 140
 	binary   file
+	parts    []part
+	licenses []file
 }
 
 func run() error {
@@ -78,6 +84,9 @@ func run() error {
 func (r *release) writeProgram(p *program, platforms []fs.DirEntry, sums io.StringWriter) error {
 	var linux []build
 	for _, platform := range platforms {
+		if strings.HasSuffix(platform.Name(), fipsSuffix) && !p.hasFIPS {
+			continue
+		}
 		b, err := r.load(p, platform.Name())
 		if err != nil {
 			return err
@@ -91,7 +100,7 @@ func (r *release) writeProgram(p *program, platforms []fs.DirEntry, sums io.Stri
 		if _, err := sums.WriteString(sumLine(b.binary.content, r.stem(b)+"/"+b.binary.name)); err != nil {
 			return err
 		}
-		if b.os == "linux" {
+		if b.os == "linux" && !b.fips {
 			linux = append(linux, b)
 		}
 	}
@@ -135,22 +144,33 @@ func (r *release) read(name string) (file, error) {
 	return f, err
 }
 
-// load reads a build from dist/bin/<os>_<arch>.
+// load reads a build from dist/bin/<os>_<arch>[_fips140], and gathers its licenses.
 func (r *release) load(p *program, platform string) (build, error) {
-	b := build{program: p}
-	b.os, b.arch, _ = strings.Cut(platform, "_")
+	b := build{program: p, fips: strings.HasSuffix(platform, fipsSuffix)}
+	b.os, b.arch, _ = strings.Cut(strings.TrimSuffix(platform, fipsSuffix), "_")
 	name := p.name
 	if b.os == "windows" {
 		name += ".exe"
 	}
 	content, err := os.ReadFile(r.dist("bin", platform, name))
+	if err != nil {
+		return b, err
+	}
 	b.binary = file{name: name, mode: 0o755, content: content}
+	if b.parts, err = r.partsOf(b); err != nil {
+		return b, err
+	}
+	b.licenses, err = r.licenseFiles(b, b.parts)
 	return b, err
 }
 
 // stem is the file name of a build without the extension.
 func (r *release) stem(b build) string {
-	return strings.Join([]string{b.name, r.version, b.os, b.arch}, "_")
+	version := r.version
+	if b.fips {
+		version += "+fips140"
+	}
+	return strings.Join([]string{b.name, version, b.os, b.arch}, "_")
 }
 
 func (r *release) dist(elements ...string) string {

@@ -13,6 +13,7 @@ type program struct {
 	name        string
 	description string
 	registers   bool     // its archive has register.sh
+	hasFIPS     bool     // is also built for FIPS 140, if asked for
 	documents   []string // in its archive; nil is all
 	imageDir    string   // of its OCI layout
 
@@ -29,6 +30,7 @@ var programs = []program{
 		name:        "vault-plugin-ecgrid",
 		description: "Vault secrets engine for ECGrid API keys",
 		registers:   true,
+		hasFIPS:     true,
 		imageDir:    "oci",
 		trustsRoots: true,
 	},
@@ -53,15 +55,22 @@ func (p *program) packs(document string) bool {
 	return p.documents == nil || slices.Contains(p.documents, document)
 }
 
-// imageFiles are the files of the image beside the binary.
-func (p *program) imageFiles() (files []file) {
-	if p.trustsRoots {
-		files = append(files, file{name: "etc/ssl/certs/ca-certificates.crt", mode: 0o644, content: trustedRoots()})
+// imageFiles are the files of the image. The licenses are also those of the trusted roots.
+func (r *release) imageFiles(b build) ([]file, error) {
+	files := []file{b.binary}
+	if b.dataDir != "" {
+		files = append(files, file{name: b.dataDir + "/", mode: fs.ModeDir | 0o755})
 	}
-	if p.dataDir != "" {
-		files = append(files, file{name: p.dataDir + "/", mode: fs.ModeDir | 0o755})
+	if !b.trustsRoots {
+		return append(files, b.licenses...), nil
 	}
-	return files
+	files = append(files, file{name: "etc/ssl/certs/ca-certificates.crt", mode: 0o644, content: trustedRoots()})
+	roots, err := r.trustedRootsPart()
+	if err != nil {
+		return nil, err
+	}
+	licenses, err := r.licenseFiles(b, append(slices.Clip(b.parts), roots))
+	return append(files, licenses...), err
 }
 
 func (b build) runConfig() v1.Config {

@@ -26,6 +26,9 @@ const (
 // NoSleep is a Sleep of httpclient.Client that does not wait.
 func NoSleep(ctx context.Context, _ time.Duration) bool { return ctx.Err() == nil }
 
+// Int16 returns a pointer to n, as new(n) does from Go 1.26 on.
+func Int16(n int16) *int16 { return &n }
+
 // RespondWith returns a handler that always sends the same response.
 func RespondWith(contentType string, status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {

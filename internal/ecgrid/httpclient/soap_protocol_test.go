@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/ecgrid/clienttest"
 	"vault-plugin-ecgrid/internal/ecgrid/soap"
 )
 
@@ -55,7 +56,7 @@ var (
 	soapUser        = regexp.MustCompile(`<UserID>(\d+)</UserID>`)
 	soapSessionRead = ecgrid.Session{
 		UserID: 5001, LoginName: "jo", AuthLevel: "NetworkAdmin",
-		OpenSessions: new(int16(2)), TimeOut: new(int16(60)), NetworkID: 7, MailboxID: 8,
+		OpenSessions: clienttest.Int16(2), TimeOut: clienttest.Int16(60), NetworkID: 7, MailboxID: 8,
 	}
 	soapUserRead = ecgrid.User{
 		UserID: 5001, LoginName: "jo", NetworkID: 7, MailboxID: 8, AuthLevel: "MailboxUser", Status: "Active",

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
+	"vault-plugin-ecgrid/internal/ecgrid/clienttest"
 	"vault-plugin-ecgrid/internal/wsdltest"
 )
 
@@ -46,7 +47,7 @@ var allOps = []operationCase{
 		result:  "<WhoAmIResult>" + sessionInfo + "</WhoAmIResult>",
 		want: ecgrid.Session{
 			ECGridOSVersion: "4.1", UserID: 5001, LoginName: "jo", AuthLevel: "NetworkAdmin",
-			OpenSessions: new(int16(2)), TimeOut: new(int16(60)), NetworkID: 7, MailboxID: 8,
+			OpenSessions: clienttest.Int16(2), TimeOut: clienttest.Int16(60), NetworkID: 7, MailboxID: 8,
 		},
 	}, {
 		name:    "UserGetAPIKey",
