@@ -27,6 +27,7 @@ check go run ./scripts/esocopy # the module eso needs it
 for module in bench acceptance/consumers/eso acceptance/consumers/terraform acceptance/consumers/vso examples/clients/go tools/release tools/examples tools/rest tools/compose; do
 	check go -C "$module" vet ./...
 done
+check scripts/vuln.sh
 if command -v shellcheck >/dev/null 2>&1; then
 	check shellcheck -x scripts/*.sh .ci/run
 else

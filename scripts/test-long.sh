@@ -19,6 +19,9 @@ ECGRID_RANDOMLY=$ECGRID_RANDOMLY go test -count=1 -timeout 0 -v -run 'TestRandom
 title "all acceptance tests over REST"
 ECGRID_TRANSPORT=rest go test -count=1 -timeout 15m ./acceptance
 
+title "FIPS 140 mode"
+scripts/fips.sh
+
 title "consumers, with their scheduled rotations"
 scripts/consumers.sh
 

@@ -82,6 +82,9 @@ if wait "$vault_pid"; then
 	title "consumers: compile them"
 	scripts/consumers.sh -build || failed="$failed consumers-build"
 
+	title "release: licenses and docs/dependencies.md"
+	go -C tools/release test -count=1 ./... || failed="$failed release"
+
 	# Two runs at once, since the tests mostly wait.
 	beside consumers scripts/consumers.sh -short
 	title "acceptance tests on that vault: go test $race ./acceptance"

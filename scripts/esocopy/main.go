@@ -100,7 +100,7 @@ func replace(dir string, own map[string][]byte) error {
 			return fs.SkipDir
 		case d.IsDir():
 			return os.MkdirAll(filepath.Join(tmp, name), 0o755)
-		case top == name && name != "go.mod" || strings.HasSuffix(name, "_test.go"):
+		case top == name && name != "go.mod" && name != "LICENSE" || strings.HasSuffix(name, "_test.go"):
 			return nil
 		}
 		raw, err := os.ReadFile(path)
