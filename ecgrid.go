@@ -100,6 +100,7 @@ func (p *Plugin) newEngine(m *mount, conf *logical.BackendConfig) *backend.Engin
 		MaxLeaseTTL:     func() time.Duration { return m.System().MaxLeaseTTL() },
 		Tainted:         func() bool { return m.System().Tainted() },
 		Notify:          m.notify,
+		Build:           p.buildLabels(),
 	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,6 +142,7 @@ func (p *Plugin) newBackend(conf *logical.BackendConfig) *mount {
 			m.rotatePaths(),
 			m.statusPaths(),
 			m.infoPaths(),
+			m.metricsPaths(),
 		),
 		Secrets:          []*framework.Secret{m.apiKeySecret()},
 		InitializeFunc:   m.initialize,

@@ -229,7 +229,7 @@ var wantedOperations = []string{
 	"GET /config", "POST /config", "PATCH /config", "DELETE /config",
 	"GET /creds/{name}", "GET /static-creds/{name}",
 	"POST /rotate-root", "POST /rotate-key/{user_id}", "POST /rotate-role/{name}",
-	"GET /status", "GET /info",
+	"GET /status", "GET /info", "GET /metrics",
 }
 
 var operationID = regexp.MustCompile(`^ecgrid-(read|write|patch|delete|list|generate|rotate)-[a-z]+(-[a-z]+)*$`)
@@ -280,12 +280,18 @@ func TestOpenAPIComplete(t *testing.T) {
 // readsKey lists the operations that return a key.
 var readsKey = []string{"ecgrid-read-key", "ecgrid-generate-credentials", "ecgrid-read-static-role-credentials"}
 
-// checkResponses checks that an operation returns either a 200 with fields or a 204, and
+// readsText lists the operations that return no JSON.
+var readsText = []string{"ecgrid-read-metrics"}
+
+// checkResponses checks that an operation returns either a 200 with fields or a 204, or text, and
 // that it describes its failures.
 func checkResponses(t *testing.T, doc openAPI, op oasOperation, name string) {
 	t.Helper()
 	returned := doc.responseFields(t, op)
-	if _, empty := op.Responses["204"]; empty == (len(returned) > 0) {
+	_, empty := op.Responses["204"]
+	if text := slices.Contains(readsText, op.OperationID); text && (len(returned) > 0 || len(op.Responses["200"].Content) != 1) {
+		t.Errorf("%s must return text", name)
+	} else if !text && empty == (len(returned) > 0) {
 		t.Errorf("%s must return either fields or 204", name)
 	}
 	for field, s := range returned {

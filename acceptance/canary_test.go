@@ -137,7 +137,7 @@ func (m *mount) tryWrite(t *testing.T, at string, body any) {
 func (m *mount) sendEveryRequest(t *testing.T) (leases []string) {
 	t.Helper()
 	requests := []struct{ method, path string }{
-		{http.MethodGet, "config"}, {"LIST", "keys"}, {http.MethodGet, "status"}, {http.MethodGet, "info"},
+		{http.MethodGet, "config"}, {"LIST", "keys"}, {http.MethodGet, "status"}, {http.MethodGet, "info"}, {http.MethodGet, "metrics"},
 		{http.MethodGet, "keys/5001"}, {http.MethodGet, "keys/5002"}, {http.MethodGet, "keys/5003"},
 		{http.MethodGet, "keys/5999"}, {http.MethodGet, "keys/6001"}, {http.MethodGet, "keys/05001"},
 		{http.MethodGet, "nothing"}, {http.MethodDelete, "keys/5001"},

@@ -134,4 +134,5 @@ func TestECGridStops(t *testing.T) {
 	m.wantStatus(t, http.StatusServiceUnavailable, http.MethodGet, m.at("keys/5001"), nil)
 	m.read(t, m.at("config"))
 	m.read(t, m.at("info"))
+	m.read(t, m.at("metrics"))
 }

@@ -31,7 +31,7 @@ func TestMainJob(t *testing.T) {
 		}
 	})
 	t.Run("help", func(t *testing.T) {
-		for _, of := range []string{"", "config", "keys", "keys/5001", "info", "status"} {
+		for _, of := range []string{"", "config", "keys", "keys/5001", "info", "metrics", "status"} {
 			p := strings.TrimSuffix(m.at(of), "/")
 			if help := v.run(t, "path-help", p); len(help) < 150 {
 				t.Errorf("path-help %s is too short:\n%s", p, help)

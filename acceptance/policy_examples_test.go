@@ -33,7 +33,9 @@ var policyTable = map[string][]request{
 		{http.MethodGet, "ecgrid/roles/other", nil},
 		{http.MethodGet, "ecgrid/status", nil},
 		{http.MethodGet, "ecgrid/info", nil},
+		{http.MethodGet, "ecgrid/metrics", nil},
 	},
+	"monitoring": {{http.MethodGet, "ecgrid/metrics", nil}},
 	"operators": {
 		{http.MethodGet, "ecgrid/config", nil},
 		{http.MethodPost, "ecgrid/config", fields{"ttl": "1h"}},
@@ -51,6 +53,7 @@ var policyTable = map[string][]request{
 		{http.MethodPost, "ecgrid/rotate-root", nil},
 		{http.MethodGet, "ecgrid/status", nil},
 		{http.MethodGet, "ecgrid/info", nil},
+		{http.MethodGet, "ecgrid/metrics", nil},
 		{http.MethodDelete, "ecgrid/roles/new", nil},
 		{http.MethodDelete, "ecgrid/roles/gateway", nil},
 		{http.MethodDelete, "ecgrid/config", nil},
@@ -98,7 +101,7 @@ func TestExamplePolicies(t *testing.T) {
 	}
 
 	m.checkDenied(t)
-	for _, name := range []string{"team-5001", "team-by-role", "auditors", "operators"} { // operators end with a delete
+	for _, name := range []string{"team-5001", "team-by-role", "auditors", "monitoring", "operators"} { // operators end with a delete
 		m.checkAllowed(t, name)
 	}
 }

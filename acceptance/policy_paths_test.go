@@ -21,7 +21,7 @@ func TestPolicyOfOneUser(t *testing.T) {
 		t.Error("another user's key can be read")
 	}
 	team.wantStatus(t, http.StatusForbidden, http.MethodGet, m.at("keys/5002"), nil)
-	for _, p := range []string{"keys", "config", "status", "info"} {
+	for _, p := range []string{"keys", "config", "status", "info", "metrics"} {
 		team.wantStatus(t, http.StatusForbidden, http.MethodGet, m.at(p), nil)
 	}
 	if n := m.Count("UserGetAPIKey"); n != 1 {

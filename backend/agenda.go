@@ -15,10 +15,12 @@ import (
 // follows every write.
 type agenda struct {
 	roles, holders *calendar
+	rotations      *roleRotations
 }
 
 func newAgenda() *agenda {
-	return &agenda{roles: newCalendar(), holders: newCalendar()}
+	roles := newCalendar()
+	return &agenda{roles: roles, holders: newCalendar(), rotations: newRoleRotations(roles)}
 }
 
 // calendar records when each item of one kind is due.
@@ -120,10 +122,28 @@ func (c *calendar) list(ctx context.Context, list func(context.Context) ([]strin
 	return nil
 }
 
+func (c *calendar) isUnread(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.unread[name]
+}
+
 func (c *calendar) unreadNames() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Sorted(maps.Keys(c.unread))
+}
+
+// count returns how many items are due at some time, with those that must be read again. It
+// returns nil before the items were listed.
+func (c *calendar) count() *int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.listed {
+		return nil
+	}
+	n := len(c.at) + len(c.unread)
+	return &n
 }
 
 // each calls do for each item that is due. It stops at a failure that the next item would

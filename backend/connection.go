@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"vault-plugin-ecgrid/backend/metrics"
 	"vault-plugin-ecgrid/backend/session"
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
@@ -43,6 +44,7 @@ type connections struct {
 	ledger     *session.Ledger
 	background *background
 	events     *eventQueue
+	metrics    *metrics.Metrics
 	// resolution is the background job that finds out which password ECGrid has after an
 	// unconfirmed rotate-root. Its job is rootRotator.tryToResolve.
 	resolution *retry
@@ -79,11 +81,12 @@ func (c *connections) connect(ctx context.Context, config Config) (*connection, 
 		MaxConcurrent:  config.ConcurrentCalls(),
 		Ledger:         c.ledger,
 		Classify:       classify,
+		LoginEnded:     c.metrics.Login,
 		Switched:       func() { c.resolution.start(0) },
 		Clock:          c.Clock,
 		Logger:         c.Logger,
 	})
-	l := &link{client: client, session: s, keys: newKeys(client, s, config, c.users, c.Clock, c.Logger)}
+	l := &link{client: client, session: s, keys: newKeys(client, s, config, c.users, c.Clock, c.Logger, c.metrics.Reads)}
 	made := &connection{config: config, link: l}
 	l.bulk = semaphore.NewWeighted(made.bulkCalls())
 	return made, c.add(l)
@@ -277,14 +280,20 @@ func (c *connections) disconnect(l *link) {
 	delete(c.links, l)
 }
 
+// allLinks returns the links that may hold a session.
+func (c *connections) allLinks() []*link {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Keys(c.links))
+}
+
 // close disconnects all links side by side. No connection is made after it.
 func (c *connections) close() {
 	c.mu.Lock()
 	c.closed, c.inUse = true, nil
-	links := slices.Collect(maps.Keys(c.links))
 	c.mu.Unlock()
 	var all sync.WaitGroup
-	for _, l := range links {
+	for _, l := range c.allLinks() {
 		all.Go(func() { c.disconnect(l) })
 	}
 	all.Wait()

@@ -44,6 +44,8 @@ type Options struct {
 	DefaultLeaseTTL, MaxLeaseTTL func() time.Duration
 	// Tainted reports whether the mount is being removed or moved.
 	Tainted func() bool
+	// Build are the labels of the metric of the build, and their values.
+	Build map[string]string
 	// Notify sends an event, or nil. It may take as long as ctx lasts.
 	Notify func(ctx context.Context, e Event) error
 }
@@ -74,6 +76,8 @@ type Engine struct {
 // New returns the Engine of a mount. It does no I/O.
 func New(o Options) *Engine {
 	s, bg := newStore(o.Storage, newAgenda()), newBackground(o.Logger)
+	counted := newMetrics(o.Build)
+	o.Connect = measured(o.Connect, counted, o.Clock)
 	var root *rootRotator
 	c := &connections{
 		Options:    o,
@@ -81,6 +85,7 @@ func New(o Options) *Engine {
 		users:      newUsers(),
 		ledger:     session.NewLedger(s, o.Connect, classify, o.Clock, o.Random, o.Logger),
 		background: bg,
+		metrics:    counted,
 		events:     newEventQueue(o.Notify, o.Logger),
 		resolution: newRetry(bg, func(ctx context.Context) bool { return root.tryToResolve(ctx) }),
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"vault-plugin-ecgrid/backend/session"
 	"vault-plugin-ecgrid/internal/ecgrid"
@@ -58,6 +59,7 @@ type meaning struct {
 	outOfTime    bool // the call ran out of time, which a longer one may not
 	skipped      bool // a scheduled rotation that ends like this did not fail
 	revokeAnyway bool // the last lease of a key may end although the key cannot be replaced
+	ofCall       bool // a call to ECGrid can fail like this
 	session      session.Verdict
 }
 
@@ -89,23 +91,23 @@ var meanings = []meaning{
 	{err: session.ErrPaused, class: "login-paused", status: http.StatusServiceUnavailable, systemic: true, advice: "try again then. Only another password, set in ECGrid and written to config, ends the pause sooner"},
 	{err: session.ErrRefused, class: "login-refused", status: http.StatusBadRequest, systemic: true, advice: "it was not retried, so that the account is not locked. Check the credential (the one in config or, if this was a write to config, the one in that write; then nothing was stored), that the user is active and not locked out, and that its session table is not full"},
 	{err: ErrKeyReplaced, class: "key-replaced", status: http.StatusBadRequest, endsLease: true, advice: "read the path again to get the key that is valid now"},
-	{err: ErrNoKey, class: "no-key", status: http.StatusNotFound, endsLease: true, advice: "generate one in ECGrid, or with a write to rotate-key/ and the user ID"},
+	{err: ErrNoKey, class: "no-key", ofCall: true, status: http.StatusNotFound, endsLease: true, advice: "generate one in ECGrid, or with a write to rotate-key/ and the user ID"},
 	{err: ErrTainted, class: "mount-removed", status: http.StatusServiceUnavailable, systemic: true, notApplied: true, skipped: true, advice: tryAgain},
 	{err: ErrClosed, class: "mount-closed", status: http.StatusServiceUnavailable, systemic: true, advice: tryAgain},
 	{err: session.ErrClosed, class: "mount-closed", status: http.StatusServiceUnavailable, systemic: true, advice: tryAgain},
-	{err: ecgrid.ErrAccessDenied, class: "access-denied", status: http.StatusForbidden, endsLease: true, notApplied: true, session: blamesCaller, advice: needsLevel},
-	{err: ecgrid.ErrAuthentication, class: "access-denied", status: http.StatusForbidden, endsLease: true, notApplied: true, session: blamesCaller, advice: needsLevel},
-	{err: ecgrid.ErrNotFound, class: "no-such-user", status: http.StatusNotFound, endsLease: true, notApplied: true, revokeAnyway: true, session: blamesCaller, advice: "list keys/ to see the user IDs that exist"},
-	{err: ecgrid.ErrTimeout, class: "timeout", status: http.StatusGatewayTimeout, systemic: true, outOfTime: true, advice: "ECGrid was too slow; try again, or raise request_timeout in config"},
-	{err: ecgrid.ErrRateLimited, class: "rate-limited", status: http.StatusServiceUnavailable, systemic: true, notApplied: true, session: session.Verdict{Faulted: true}, advice: "ECGrid limits how often it is called; try again later, or lower max_concurrent_calls in config"},
-	{err: ecgrid.ErrUnreachable, class: "unreachable", status: http.StatusServiceUnavailable, systemic: true, advice: "check url, ca_cert and tls_server_name in config and the network between Vault and ECGrid"},
-	{err: ecgrid.ErrSessionExpired, class: "session-expired", status: http.StatusBadGateway, notApplied: true, session: session.Verdict{Dead: true, Refusal: true}, advice: "ECGrid ended a session that it had just opened. Over SOAP, sessions are bound to one IP address, so check that Vault's egress address is stable"},
-	{err: ecgrid.ErrServerFault, class: "server-fault", status: http.StatusBadGateway, session: blamesECGrid, advice: "the fault is ECGrid's own; " + askSupport},
-	{err: ecgrid.ErrFault, class: "fault", status: http.StatusBadGateway, session: blamesCaller, advice: "ECGrid gave no known reason; " + askSupport},
-	{err: ecgrid.ErrBadAnswer, class: "bad-answer", status: http.StatusBadGateway, advice: "check that url in config is the endpoint for its transport and that no proxy answers in its place"},
-	{err: ecgrid.ErrEmptyResult, class: "bad-answer", status: http.StatusBadGateway, session: session.Verdict{Inconclusive: true}, advice: "ECGrid answered without a result; " + askSupport},
-	{err: context.DeadlineExceeded, class: "timeout", status: http.StatusGatewayTimeout, systemic: true, outOfTime: true, advice: "the request ran out of time; try again"},
-	{err: context.Canceled, class: "canceled", status: http.StatusServiceUnavailable, systemic: true, outOfTime: true, advice: "the request was canceled before ECGrid answered; try again"},
+	{err: ecgrid.ErrAccessDenied, class: "access-denied", ofCall: true, status: http.StatusForbidden, endsLease: true, notApplied: true, session: blamesCaller, advice: needsLevel},
+	{err: ecgrid.ErrAuthentication, class: "access-denied", ofCall: true, status: http.StatusForbidden, endsLease: true, notApplied: true, session: blamesCaller, advice: needsLevel},
+	{err: ecgrid.ErrNotFound, class: "no-such-user", ofCall: true, status: http.StatusNotFound, endsLease: true, notApplied: true, revokeAnyway: true, session: blamesCaller, advice: "list keys/ to see the user IDs that exist"},
+	{err: ecgrid.ErrTimeout, class: "timeout", ofCall: true, status: http.StatusGatewayTimeout, systemic: true, outOfTime: true, advice: "ECGrid was too slow; try again, or raise request_timeout in config"},
+	{err: ecgrid.ErrRateLimited, class: "rate-limited", ofCall: true, status: http.StatusServiceUnavailable, systemic: true, notApplied: true, session: session.Verdict{Faulted: true}, advice: "ECGrid limits how often it is called; try again later, or lower max_concurrent_calls in config"},
+	{err: ecgrid.ErrUnreachable, class: "unreachable", ofCall: true, status: http.StatusServiceUnavailable, systemic: true, advice: "check url, ca_cert and tls_server_name in config and the network between Vault and ECGrid"},
+	{err: ecgrid.ErrSessionExpired, class: "session-expired", ofCall: true, status: http.StatusBadGateway, notApplied: true, session: session.Verdict{Dead: true, Refusal: true}, advice: "ECGrid ended a session that it had just opened. Over SOAP, sessions are bound to one IP address, so check that Vault's egress address is stable"},
+	{err: ecgrid.ErrServerFault, class: "server-fault", ofCall: true, status: http.StatusBadGateway, session: blamesECGrid, advice: "the fault is ECGrid's own; " + askSupport},
+	{err: ecgrid.ErrFault, class: "fault", ofCall: true, status: http.StatusBadGateway, session: blamesCaller, advice: "ECGrid gave no known reason; " + askSupport},
+	{err: ecgrid.ErrBadAnswer, class: "bad-answer", ofCall: true, status: http.StatusBadGateway, advice: "check that url in config is the endpoint for its transport and that no proxy answers in its place"},
+	{err: ecgrid.ErrEmptyResult, class: "bad-answer", ofCall: true, status: http.StatusBadGateway, session: session.Verdict{Inconclusive: true}, advice: "ECGrid answered without a result; " + askSupport},
+	{err: context.DeadlineExceeded, class: "timeout", ofCall: true, status: http.StatusGatewayTimeout, systemic: true, outOfTime: true, advice: "the request ran out of time; try again"},
+	{err: context.Canceled, class: "canceled", ofCall: true, status: http.StatusServiceUnavailable, systemic: true, outOfTime: true, advice: "the request was canceled before ECGrid answered; try again"},
 }
 
 // meaningOf returns the row of a failure. A failure without a row, such as one of
@@ -119,8 +121,22 @@ func meaningOf(err error) meaning {
 	return meaning{}
 }
 
-// classOf returns the class of a failure. One without a meaning of its own is internal.
-func classOf(err error) string { return cmp.Or(meaningOf(err).class, "internal") }
+// internalClass is the class of a failure without a meaning of its own.
+const internalClass = "internal"
+
+// classOf returns the class of a failure.
+func classOf(err error) string { return cmp.Or(meaningOf(err).class, internalClass) }
+
+// callClasses returns the classes of failed calls to ECGrid.
+func callClasses() []string {
+	classes := []string{internalClass}
+	for _, m := range meanings {
+		if m.ofCall && !slices.Contains(classes, m.class) {
+			classes = append(classes, m.class)
+		}
+	}
+	return classes
+}
 
 // classify returns what a failed call says about its session. Only ECGrid's part of the
 // failure counts.

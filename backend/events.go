@@ -45,13 +45,15 @@ func (c *connections) sendEvent(e Event) {
 	c.events.add(e)
 }
 
-// sendRotationEvent sends an event about a rotation. A rotation that was not due after all,
+// sendRotationEvent counts a rotation and sends an event about it. A rotation that was not due after all,
 // or that a mount that is being removed refuses, causes none.
 func (c *connections) sendRotationEvent(e Event, failed error) {
 	m := meaningOf(failed)
-	switch {
-	case m.skipped:
+	if m.skipped {
 		return
+	}
+	c.countRotation(e, failed)
+	switch {
 	case failed != nil:
 		e.Error = classOf(failed)
 		e.Modified = e.Modified || m.maybeApplied

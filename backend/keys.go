@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"vault-plugin-ecgrid/backend/metrics"
 	"vault-plugin-ecgrid/backend/session"
 	"vault-plugin-ecgrid/internal/ecgrid"
 	"vault-plugin-ecgrid/internal/panics"
@@ -25,6 +26,7 @@ type keys struct {
 	deadline time.Duration
 	clock    Clock
 	log      hclog.Logger
+	reads    metrics.Reads
 
 	mu     sync.Mutex // guards the following
 	cached map[int32]cachedKey
@@ -55,7 +57,7 @@ type keyCall struct {
 	err     error
 }
 
-func newKeys(client ecgrid.Client, s *session.Session, c Config, u *users, clock Clock, log hclog.Logger) *keys {
+func newKeys(client ecgrid.Client, s *session.Session, c Config, u *users, clock Clock, log hclog.Logger, reads metrics.Reads) *keys {
 	return &keys{
 		client:   client,
 		session:  s,
@@ -64,6 +66,7 @@ func newKeys(client ecgrid.Client, s *session.Session, c Config, u *users, clock
 		deadline: c.requestDeadline(),
 		clock:    clock,
 		log:      log,
+		reads:    reads,
 		cached:   map[int32]cachedKey{},
 		calls:    map[callID]*keyCall{},
 	}
@@ -72,6 +75,7 @@ func newKeys(client ecgrid.Client, s *session.Session, c Config, u *users, clock
 // get returns the user's key, from the cache if key_cache_ttl allows it.
 func (k *keys) get(ctx context.Context, userID int32) (string, error) {
 	if key, ok := k.fromCache(userID); ok {
+		k.reads.Cached.Inc()
 		return key, nil
 	}
 	return k.fetch(ctx, userID)
@@ -82,16 +86,19 @@ func (k *keys) get(ctx context.Context, userID int32) (string, error) {
 func (k *keys) fetch(ctx context.Context, userID int32) (string, error) {
 	call, joined := k.join(userID, false)
 	if !joined {
+		k.reads.Asked.Inc()
 		return k.lead(ctx, call)
 	}
 	waiting, cancel := context.WithTimeout(ctx, k.deadline)
 	defer cancel()
 	key, err := k.wait(waiting, call)
 	if waiting.Err() == nil && meaningOf(err).outOfTime {
+		k.reads.Asked.Inc()
 		call, _ = k.join(userID, true)
 		go k.lead(context.Background(), call) // this read may not have all the time of the call
 		return k.wait(waiting, call)
 	}
+	k.reads.Shared.Inc()
 	return key, err
 }
 

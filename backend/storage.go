@@ -128,12 +128,18 @@ func (s *store) role(ctx context.Context, name string) (*Role, error) {
 
 func (s *store) putRole(ctx context.Context, name string, r Role) error {
 	err := s.put(ctx, rolePrefix+name, fmt.Sprintf("role %q", name), r)
-	return s.agenda.roles.written(name, r.Rotation.wakeTime(r.Schedule), err)
+	if err = s.agenda.roles.written(name, r.Rotation.wakeTime(r.Schedule), err); err == nil {
+		s.agenda.rotations.written(name, &r)
+	}
+	return err
 }
 
 func (s *store) deleteRole(ctx context.Context, name string) error {
 	err := s.delete(ctx, rolePrefix+name, fmt.Sprintf("role %q", name))
-	return s.agenda.roles.written(name, time.Time{}, err)
+	if err = s.agenda.roles.written(name, time.Time{}, err); err == nil {
+		s.agenda.rotations.written(name, nil)
+	}
+	return err
 }
 
 func (s *store) roleNames(ctx context.Context) ([]string, error) {
@@ -143,8 +149,12 @@ func (s *store) roleNames(ctx context.Context) ([]string, error) {
 // roleWakeTime returns when the role has to be looked at; the zero time means never.
 func (s *store) roleWakeTime(ctx context.Context, name string) (time.Time, error) {
 	r, err := s.role(ctx, name)
-	if err != nil || r == nil {
+	if err != nil {
 		return time.Time{}, err
+	}
+	s.agenda.rotations.read(name, r)
+	if r == nil {
+		return time.Time{}, nil
 	}
 	return r.Rotation.wakeTime(r.Schedule), nil
 }

@@ -37,6 +37,14 @@ func (l *Ledger) addLeftover(id string, n Note) {
 	l.leftovers[id] = &leftover{Note: n}
 }
 
+// Leftovers returns how many sessions still have to be logged out. Before the first Login of
+// this process it is 0.
+func (l *Ledger) Leftovers() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.leftovers)
+}
+
 // logoutLeftovers logs out leftovers before a Login. It waits only for those at the
 // server of the Login.
 func (l *Ledger) logoutLeftovers(ctx context.Context, endpoint ecgrid.Endpoint) {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"vault-plugin-ecgrid/internal/ecgrid"
@@ -194,6 +196,7 @@ func (s *Session) tryLogin(ctx context.Context, c Candidate, fromWrite, skipPaus
 	if err != nil {
 		return nil, s.loginFailed(e, err)
 	}
+	s.countLogin(succeeded)
 	open.credential.Value, open.lifetime = opened.SessionID, opened.Lifetime
 	if err := s.Ledger.loginSucceeded(e, opened.SessionID, s.IdleTimeout > 0); err != nil {
 		s.logoutAsync(open)
@@ -219,11 +222,24 @@ func (s *Session) loginFailed(e *entry, err error) error {
 		outcome = Faulted
 	}
 	s.Ledger.loginFailed(e, outcome)
+	s.countLogin(outcome)
 	if outcome != Refused {
 		return err
 	}
 	s.Logger.Warn("ECGrid refused the login", "username", s.LoginName)
 	return fmt.Errorf("%w %q", ErrRefused, s.LoginName)
+}
+
+// loginResults are the names of outcomes, for metrics.
+var loginResults = map[Outcome]string{succeeded: "ok", Refused: "refused", Lost: "lost", Faulted: "faulted", unsent: "unsent"}
+
+// LoginResults returns what LoginEnded may be called with.
+func LoginResults() []string { return slices.Sorted(maps.Values(loginResults)) }
+
+func (s *Session) countLogin(o Outcome) {
+	if s.LoginEnded != nil {
+		s.LoginEnded(loginResults[o])
+	}
 }
 
 // ping fails if ECGrid does not answer. It calls Version, which needs no session. A

@@ -30,6 +30,8 @@ const (
 	Faulted Outcome = "faulted"
 	// unsent Logins do not count.
 	unsent Outcome = "unsent"
+	// succeeded Logins are no attempts. They are only counted.
+	succeeded Outcome = "succeeded"
 )
 
 // Attempt is a Login that is not known to have led to a working session.

@@ -146,6 +146,30 @@ func (l *Ledger) loginOrder(login string, candidates []Candidate, current string
 	return order
 }
 
+// PauseLeft returns how long no Login may be sent, or 0. It does not know of the attempts
+// of earlier processes before the first Login of this one.
+func (s *Session) PauseLeft() time.Duration {
+	s.mu.Lock()
+	candidates := s.candidates
+	s.mu.Unlock()
+	return s.Ledger.pauseLeft(s.Login, candidates)
+}
+
+// pauseLeft returns how long none of the candidates may be tried.
+func (l *Ledger) pauseLeft(login string, candidates []Candidate) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	attempts := l.attemptsOf(login)
+	var earliest time.Time
+	for i, c := range candidates {
+		at := earliestLogin(attempts, &entry{Note: Note{Attempt: Attempt{Login: login, Credential: c.Mark}}})
+		if i == 0 || at.Before(earliest) {
+			earliest = at
+		}
+	}
+	return max(0, earliest.Sub(l.clock.Now()))
+}
+
 // ReadyForChange returns ErrTooSoon if a password change should not begin now: if it is
 // not confirmed, finding out which password is right may cost refused Logins.
 func (s *Session) ReadyForChange() error {

@@ -93,6 +93,8 @@ type Config struct {
 	Ledger *Ledger
 	// Classify tells what a failed call means.
 	Classify func(error) Verdict
+	// LoginEnded, if set, is called with one of LoginResults after each Login.
+	LoginEnded func(result string)
 	// Switched, if set, is called after a Login with a candidate other than the first.
 	Switched func()
 	Clock    Clock
@@ -144,6 +146,19 @@ func New(c Config) *Session {
 		s.apiKey = &openSession{credential: ecgrid.Credential{Value: c.APIKey, IsAPIKey: true}, worked: true}
 	}
 	return s
+}
+
+// OpenSessions returns how many sessions are open. An API key needs none.
+func (s *Session) OpenSessions() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current != nil {
+		n++
+	}
+	if s.retiring != nil {
+		n++
+	}
+	return n
 }
 
 // AddCandidates adds passwords that the login may have from now on.

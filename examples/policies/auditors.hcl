@@ -23,3 +23,7 @@ path "ecgrid/status" {
 path "ecgrid/info" {
   capabilities = ["read"]
 }
+
+path "ecgrid/metrics" {
+  capabilities = ["read"]
+}

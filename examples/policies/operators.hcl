@@ -39,6 +39,10 @@ path "ecgrid/info" {
   capabilities = ["read"]
 }
 
+path "ecgrid/metrics" {
+  capabilities = ["read"]
+}
+
 # This also denies what a second policy with the same wildcards allows. It does not override
 # a policy that names a single path, such as team-5001. Nobody should have both.
 path "ecgrid/keys/*" {

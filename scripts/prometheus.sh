@@ -1,0 +1,68 @@
+#!/bin/sh
+# Prints the path of promtool or of prometheus. Messages go to stderr.
+#
+#   scripts/prometheus.sh promtool            $PROMTOOL_BIN, else promtool on PATH, else the cached build; else status 3
+#   scripts/prometheus.sh prometheus          the same with $PROMETHEUS_BIN
+#   scripts/prometheus.sh promtool --build    the same, but builds it if there is none
+#
+# It builds the release that tools/monitoring/go.mod pins, once, without service discovery,
+# into ${XDG_CACHE_HOME:-$HOME/.cache}/vault-plugin-ecgrid. That takes minutes.
+set -eu
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+# shellcheck source=scripts/env.sh
+. "$root/scripts/env.sh"
+
+say() { printf 'prometheus.sh: %s\n' "$*" >&2; }
+die() {
+	say "$*"
+	exit 1
+}
+found() {
+	printf '%s\n' "$1"
+	exit 0
+}
+runs() { "$1" --version </dev/null >/dev/null 2>&1; }
+
+name=${1:-}
+case $name in
+promtool) given=${PROMTOOL_BIN:-} ;;
+prometheus) given=${PROMETHEUS_BIN:-} ;;
+*) die "name promtool or prometheus" ;;
+esac
+case ${2:-} in '' | --build) ;; *) die "unknown option $2" ;; esac
+
+if [ -n "$given" ]; then
+	runs "$given" || die "$given does not run as $name"
+	found "$given"
+fi
+if on_path=$(command -v "$name" 2>/dev/null) && runs "$on_path"; then
+	found "$(absolute "$on_path")"
+fi
+
+version=$(sed -n 's|^[[:space:]]*github.com/prometheus/prometheus \(v[^[:space:]]*\).*|\1|p' "$root/tools/monitoring/go.mod")
+[ -n "$version" ] || die "tools/monitoring/go.mod has no version of github.com/prometheus/prometheus"
+cache=${XDG_CACHE_HOME:-${HOME:?is not set}/.cache}/vault-plugin-ecgrid/prometheus-$version
+bin=$cache/$name
+if [ -x "$bin" ] && runs "$bin"; then
+	found "$bin"
+fi
+if [ "${2:-}" != --build ]; then
+	say "no $name on PATH or in $cache: run scripts/prometheus.sh $name --build"
+	exit 3
+fi
+
+mkdir -p "$cache"
+tmp=$bin.new.$$
+trap 'rm -f "$tmp"' EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+say "building $name $version once into $cache (this takes minutes)"
+(
+	cd "$root/tools/monitoring"
+	CGO_ENABLED=0 go build -tags remove_all_sd -trimpath -ldflags '-s -w' -o "$tmp" "github.com/prometheus/prometheus/cmd/$name"
+) >&2 </dev/null || die "$name $version could not be built (see above). Put one on PATH, or set $(echo "$name" | tr '[:lower:]' '[:upper:]')_BIN."
+runs "$tmp" || die "the new $name does not run"
+mv -f "$tmp" "$bin" # builders at once do no harm: each renames a complete file into place
+found "$bin"
