@@ -19,6 +19,12 @@ ECGRID_RANDOMLY=$ECGRID_RANDOMLY go test -count=1 -timeout 0 -v -run 'TestRandom
 title "all acceptance tests over REST"
 ECGRID_TRANSPORT=rest go test -count=1 -timeout 15m ./acceptance
 
+title "alert rules and a scrape by a real Prometheus"
+PROMTOOL_BIN=$(scripts/prometheus.sh promtool --build)
+PROMETHEUS_BIN=$(scripts/prometheus.sh prometheus --build)
+export PROMTOOL_BIN PROMETHEUS_BIN
+go test -count=1 -run 'TestAlertRules|TestPrometheus' ./acceptance
+
 title "FIPS 140 mode"
 scripts/fips.sh
 

@@ -95,7 +95,7 @@ if wait "$vault_pid"; then
 
 	# Left out are tests that use both transports or none, and the slowest. All of them run
 	# over REST in make test-long. The race detector has seen the code of these tests above.
-	other='^Test(Move|EveryReading|Release|Docs|Terraform|Kubernetes|Events|DisableRotatesNothing)'
+	other='^Test(Move|EveryReading|Release|Docs|Terraform|Kubernetes|Events|AlertRules|Prometheus|DisableRotatesNothing)'
 	beside acceptance-REST env ECGRID_TRANSPORT=rest go test -count=1 -timeout 10m -p 1 -parallel 4 -skip "$other" ./acceptance ./acceptance/chaos
 	title "chaos: go test $race ./acceptance/chaos"
 	# shellcheck disable=SC2086
