@@ -22,6 +22,7 @@ type page struct {
 	name   string
 	bare   bool   // the page itself registers, enables and configures the plugin
 	before string // commands that run before each section
+	store  storage
 }
 
 const (
@@ -37,15 +38,26 @@ there config || printf '%s' "$ECGRID_PASSWORD" | vault write ecgrid/config usern
 there roles/orders || vault write ecgrid/roles/orders user_id=5001
 `
 
+// freshMount gives each section of docs/operations.md a mount whose login works. The
+// sections break it.
+const freshMount = `
+curl -X DELETE --cacert "$ECGRID_CA" "$ECGRID_SIMULATOR/fault"
+curl --data "$ECGRID_PASSWORD" --cacert "$ECGRID_CA" "$ECGRID_SIMULATOR/password/1001"
+mounts="$VAULT_ADDR/v1/sys/mounts/ecgrid"
+curl -X DELETE -H "X-Vault-Token: $VAULT_TOKEN" "$mounts"
+curl -H "X-Vault-Token: $VAULT_TOKEN" --data '{"type": "vault-plugin-ecgrid"}' "$mounts"
+printf '%s' "$ECGRID_PASSWORD" | vault write ecgrid/config username="$ECGRID_LOGIN" password=-
+`
+
 func pages(t *testing.T) []page {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(repoRoot(), "docs", "*.md"))
 	if err != nil || len(found) == 0 {
 		t.Fatalf("no docs: %v", err)
 	}
-	all := []page{{name: "README.md", bare: true}, {name: "CONTRIBUTING.md"}}
+	all := []page{{name: "README.md", bare: true, store: inmem}, {name: "CONTRIBUTING.md", store: inmem}}
 	for _, f := range found {
-		p := page{name: "docs/" + filepath.Base(f)}
+		p := page{name: "docs/" + filepath.Base(f), store: inmem}
 		switch p.name {
 		case "docs/release.md":
 			continue // release_test.go runs its steps, because it has the archives
@@ -53,6 +65,8 @@ func pages(t *testing.T) []page {
 			p.bare = true
 		case "docs/api.md":
 			p.before = sampleState
+		case "docs/operations.md":
+			p.before, p.store = freshMount, raft // snapshots need raft
 		}
 		all = append(all, p)
 	}
@@ -62,7 +76,7 @@ func pages(t *testing.T) []page {
 // TestDocs runs every command of README.md and docs/.
 func TestDocs(t *testing.T) {
 	t.Parallel()
-	needVault(t)
+	needVaultItself(t, "the pages use commands that bao does not have")
 	for _, p := range pages(t) {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
@@ -195,7 +209,7 @@ func (p page) start(t *testing.T) (*vault, *ecgrid) {
 	suite.grids = append(suite.grids, g)
 	suite.vaults = append(suite.vaults, v)
 	suite.mu.Unlock()
-	if err := errors.Join(os.Mkdir(v.dir, 0o700), v.configure(inmem)); err != nil {
+	if err := errors.Join(os.Mkdir(v.dir, 0o700), v.configure(p.store)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(v.stop)
@@ -237,9 +251,11 @@ func (p page) environment(t *testing.T, work string, v *vault, g *ecgrid) []stri
 		"VAULT_ADDR=" + v.addr, "VAULT_CACERT=" + v.caPath(), "VAULT_TOKEN=" + v.token,
 		"CURL_CA_BUNDLE=" + v.caPath(),
 		"PLUGIN_DIRECTORY=" + dir, "ECGRID_LOGIN=" + docsLogin, "ECGRID_PASSWORD=" + docsPassword,
+		"ECGRID_SIMULATOR=" + strings.TrimSuffix(g.REST, "/v2") + simulator.AdminPath,
 		"TEST_DOCS_VAULT=" + suite.vaultBin, "TEST_DOCS_URL=" + g.SOAP,
-		"TEST_DOCS_CA=" + writeFile(t, work, "ecgrid-ca.pem", string(g.CACert)),
 	}
+	ca := writeFile(t, work, "ecgrid-ca.pem", string(g.CACert))
+	env = append(env, "TEST_DOCS_CA="+ca, "ECGRID_CA="+ca)
 	// Like the commands, the sample payload of config has no url: add the one of the simulator.
 	payloads, err := filepath.Glob(filepath.Join(work, "*.json"))
 	if err != nil {

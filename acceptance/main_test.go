@@ -123,6 +123,15 @@ func needVault(t *testing.T) {
 	}
 }
 
+// needVaultItself also skips a test if the vault is OpenBao's bao.
+func needVaultItself(t *testing.T, why string) {
+	t.Helper()
+	needVault(t)
+	if vaulttest.IsOpenBao(suite.vaultBin) {
+		t.Skip("not for OpenBao: " + why)
+	}
+}
+
 // sharedVault is a server that no test may kill, seal or reload.
 func sharedVault(t *testing.T) *vault {
 	t.Helper()

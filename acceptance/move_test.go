@@ -99,6 +99,7 @@ func (m *mount) expectTransport(t *testing.T, want string) {
 // plugin's environment has a proxy and a CA for that.
 func newVendorMount(t *testing.T) *mount {
 	t.Helper()
+	needVaultItself(t, "bao plugin register has no -env")
 	v := ownVault(t, inmem)
 	g := newECGrid(t, vendorHosts...)
 	const name = "ecgrid-behind-proxy"

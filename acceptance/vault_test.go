@@ -62,7 +62,7 @@ func startVault(s storage) (*vault, error) {
 }
 
 func (v *vault) logPath() string   { return filepath.Join(v.dir, "vault.log") }
-func (v *vault) auditPath() string { return filepath.Join(v.dir, "audit.log") }
+func (v *vault) auditPath() string { return filepath.Join(v.dir, vaulttest.AuditFile) }
 func (v *vault) caPath() string    { return filepath.Join(v.dir, "ca.pem") }
 
 func (v *vault) configure(s storage) error {
@@ -89,13 +89,7 @@ func (v *vault) initialize() (err error) {
 
 func (v *vault) unseal() error { return v.api().Unseal(v.unsealKey) }
 
-func (v *vault) enableAudit() error {
-	a, err := v.do(http.MethodPut, "sys/audit/file", fields{"type": "file", "options": fields{"file_path": v.auditPath()}})
-	if err == nil && !a.OK() {
-		err = fmt.Errorf("sys/audit answered %d: %s", a.Status, a.Body)
-	}
-	return err
-}
+func (v *vault) enableAudit() error { return v.api().EnableAudit(v.auditPath()) }
 
 func (v *vault) registerPlugin() error {
 	out, code := v.cli("plugin", "register", "-sha256="+suite.pluginSum, "-version="+suite.pluginVersion, "secret", pluginName)

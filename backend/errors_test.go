@@ -24,6 +24,7 @@ func TestDescribe(t *testing.T) {
 		ecgrid.ErrNotFound:       http.StatusNotFound,
 		ecgrid.ErrTimeout:        http.StatusGatewayTimeout,
 		ecgrid.ErrUnreachable:    http.StatusServiceUnavailable,
+		ecgrid.ErrProxy:          http.StatusServiceUnavailable,
 		ecgrid.ErrBadAnswer:      http.StatusBadGateway,
 		ecgrid.ErrServerFault:    http.StatusBadGateway,
 		ecgrid.ErrFault:          http.StatusBadGateway,

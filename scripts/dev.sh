@@ -10,6 +10,13 @@ trap 'say "Stopping"; exit 0' INT
 say "ECGrid simulator"
 start_simulator
 say "Vault ($(vault version))"
+# With raft, vault operator raft snapshot works.
+mkdir raft
+storage="storage \"raft\" {
+  path    = \"$work/raft\"
+  node_id = \"dev\"
+}
+cluster_addr = \"http://127.0.0.1:$(./demokit port)\""
 start_vault
 say "Plugin, config and a policy for one key"
 install_plugin
@@ -22,6 +29,10 @@ cat <<END
 
 export PATH='$work/bin':"\$PATH"
 export VAULT_ADDR='$VAULT_ADDR' VAULT_TOKEN='$VAULT_TOKEN'
+
+# for docs/operations.md
+export ECGRID_SIMULATOR='$(ready rest | sed 's|/v2$|/simulator|')' ECGRID_CA='$work/ca.pem' ECGRID_LOGIN='$(ready login)' PLUGIN_DIRECTORY='$root/bin'
+export ECGRID_PASSWORD="\$('$work/demokit' field '$work/ready.json' password)"
 
 vault read ecgrid/keys/5001
 vault read ecgrid/status

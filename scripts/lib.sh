@@ -7,13 +7,14 @@ set -eu
 # shellcheck source=scripts/env.sh
 . "$root/scripts/env.sh"
 
-for name in $(env | sed -n 's/^\(VAULT_[A-Z0-9_]*\)=.*/\1/p'); do
+for name in $(env | sed -n 's/^\(\(VAULT\|BAO\)_[A-Z0-9_]*\)=.*/\1/p'); do
 	case $name in VAULT_BIN) ;; *) unset "$name" ;; esac # the user's own Vault must not be used
 done
 
 # shellcheck disable=SC2034 # of the first config, in demo.sh and dev.sh
 transport=${ECGRID_TRANSPORT:-soap}
 work=
+storage= # a stanza of vault.hcl, or in memory
 vault_pid=
 simulator_pid=
 
@@ -113,10 +114,10 @@ try_vault() {
 	VAULT_ADDR=http://127.0.0.1:$port
 	VAULT_TOKEN=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 	export VAULT_ADDR VAULT_TOKEN
-	printf 'plugin_directory = "%s"\n' "$root/bin" >vault.hcl
+	printf 'plugin_directory = "%s"\n%s\n' "$root/bin" "$storage" >vault.hcl
 	typed "vault server -dev -dev-no-store-token -dev-listen-address=127.0.0.1:$port -config=vault.hcl &"
 	# The token is in the environment, since every user can see arguments.
-	VAULT_DEV_ROOT_TOKEN_ID=$VAULT_TOKEN vault server -dev -dev-no-store-token \
+	VAULT_DEV_ROOT_TOKEN_ID=$VAULT_TOKEN BAO_DEV_ROOT_TOKEN_ID=$VAULT_TOKEN vault server -dev -dev-no-store-token \
 		-dev-listen-address="127.0.0.1:$port" -config=vault.hcl >vault.log 2>&1 &
 	vault_pid=$!
 	tries=0

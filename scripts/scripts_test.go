@@ -124,6 +124,35 @@ func TestVaultBinIsMadeAbsolute(t *testing.T) {
 	}
 }
 
+// VAULT_BIN may be a Vault or an OpenBao that is not too old.
+func TestVersionsOfVaultBin(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	for version, refusal := range map[string]string{
+		"Vault v1.16.0 (of a test)":                             "",
+		"Vault v1.15.9 (of a test)":                             "is 1.15.9, older than 1.16",
+		"Vault v1.21.0+ent (of a test)":                         "is Enterprise 1.21.0+ent",
+		"OpenBao v2.5.5 (of a test), built 2026-01-01T00:00:00": "",
+		"OpenBao v2.6.0-beta1":                                  "",
+		"OpenBao v3.0.0":                                        "",
+		"OpenBao v2.4.9 (of a test)":                            "is OpenBao 2.4.9, older than 2.5",
+		"Bao v2.5.5":                                            "does not print a version as Vault does",
+	} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			bin := filepath.Join(t.TempDir(), "program")
+			program(t, bin, "#!/bin/sh\necho '"+version+"'\n")
+			out, err := s.run(s.dir, []string{"VAULT_BIN=" + bin}, "sh", "scripts/vault.sh")
+			switch {
+			case refusal == "" && (err != nil || out != bin+"\n"):
+				t.Errorf("not accepted: %v, %s", err, out)
+			case refusal != "" && (err == nil || !strings.Contains(out, refusal)):
+				t.Errorf("got %v, %s", err, out)
+			}
+		})
+	}
+}
+
 // If programs cannot run from TMPDIR, another directory is used, and left clean.
 func TestNoexecTmpdir(t *testing.T) {
 	t.Parallel()

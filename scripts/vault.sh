@@ -1,5 +1,6 @@
 #!/bin/sh
-# Prints the path of a vault that can run the plugin. Messages go to stderr.
+# Prints the path of a vault that can run the plugin. Messages go to stderr. VAULT_BIN may
+# also be OpenBao's bao.
 #
 #   scripts/vault.sh             $VAULT_BIN, else a vault on PATH, else the cached build, else builds one
 #   scripts/vault.sh --no-build  the same, but fails (status 3) instead of building
@@ -22,25 +23,42 @@ packages=1900
 # shellcheck source=scripts/build_once.sh
 . "$root/scripts/build_once.sh"
 
+# OpenBao counts its versions by itself. 2.5 is the oldest that was tried.
+openbao_major=2
+openbao_minor=5
+
 # version_of FILE: prints 1.21.0 for "Vault v1.21.0 (…), built …", and nothing for other
 # programs.
 version_of() {
 	"$1" version </dev/null 2>/dev/null | sed -n '1s/^Vault v\([0-9][0-9A-Za-z.+-]*\).*/\1/p'
 }
 
+# openbao_version_of FILE: the same for "OpenBao v2.5.5 (…), built …".
+openbao_version_of() {
+	"$1" version </dev/null 2>/dev/null | sed -n '1s/^OpenBao v\([0-9][0-9A-Za-z.+-]*\).*/\1/p'
+}
+
+# older VERSION MAJOR MINOR: succeeds if VERSION is older.
+older() {
+	major=${1%%.*}
+	minor=${1#*.}
+	minor=${minor%%.*}
+	[ "$major" -lt "$2" ] || { [ "$major" -eq "$2" ] && [ "$minor" -lt "$3" ]; }
+}
+
 # unfit FILE: prints why FILE cannot be used, or nothing.
 unfit() {
+	bao=$(openbao_version_of "$1")
+	if [ -n "$bao" ]; then
+		! older "$bao" "$openbao_major" "$openbao_minor" || echo "is OpenBao $bao, older than $openbao_major.$openbao_minor"
+		return
+	fi
 	v=$(version_of "$1")
-	major=${v%%.*}
-	minor=${v#*.}
-	minor=${minor%%.*}
 	case $v in
 	'') echo "does not print a version as Vault does" ;;
 	*+ent*) echo "is Enterprise $v, which does not start without a license" ;;
 	*)
-		if [ "$major" -lt "$min_major" ] || { [ "$major" -eq "$min_major" ] && [ "$minor" -lt "$min_minor" ]; }; then
-			echo "is $v, older than $min_major.$min_minor"
-		fi
+		! older "$v" "$min_major" "$min_minor" || echo "is $v, older than $min_major.$min_minor"
 		;;
 	esac
 }

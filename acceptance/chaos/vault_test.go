@@ -45,7 +45,9 @@ func startVault(t *testing.T, mounts ...string) *vault {
 	if err := errors.Join(v.launch(), v.initialize(), v.unseal()); err != nil {
 		t.Fatalf("starting Vault: %v", err)
 	}
-	v.must(t, http.MethodPut, "sys/audit/file", fields{"type": "file", "options": fields{"file_path": v.path("audit.log")}})
+	if err := v.client.EnableAudit(v.path(vaulttest.AuditFile)); err != nil {
+		t.Fatal(err)
+	}
 	v.must(t, http.MethodPut, "sys/plugins/catalog/secret/"+pluginName, fields{"sha256": programs.plugin.Sum, "command": pluginName, "version": programs.plugin.Version})
 	for _, mount := range mounts {
 		v.must(t, http.MethodPost, "sys/mounts/"+mount, fields{"type": pluginName})

@@ -94,7 +94,7 @@ func (w *World) startVault(t testing.TB) {
 	Must(t, err)
 	w.unsealKey, w.Token, err = w.Initialize()
 	Must(t, errors.Join(err, w.Unseal(w.unsealKey)))
-	w.Write(t, "sys/audit/file", fields{"type": "file", "options": fields{"file_path": w.auditPath()}})
+	Must(t, w.EnableAudit(w.auditPath()))
 	w.Write(t, "sys/plugins/catalog/secret/"+vaulttest.PluginName, fields{"command": vaulttest.PluginName, "sha256": plugin.Sum, "version": plugin.Version})
 }
 

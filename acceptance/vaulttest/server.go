@@ -90,6 +90,9 @@ func FreePorts() (a, b string, err error) {
 
 // Serve starts the server whose Config was written to dir, and waits until it answers.
 func Serve(vaultBin, dir string, c Client) (*Process, error) {
+	if err := declareAudit(vaultBin, filepath.Join(dir, "vault.hcl"), filepath.Join(dir, AuditFile)); err != nil {
+		return nil, err
+	}
 	cmd := exec.Command(vaultBin, "server", "-config="+filepath.Join(dir, "vault.hcl"))
 	cmd.Dir, cmd.Env = dir, Environment(dir)
 	p, err := Start(cmd, filepath.Join(dir, "vault.log"))

@@ -150,6 +150,9 @@ var (
 	// ErrUnreachable: no response. The connection was not opened in time, refused,
 	// reset or closed, TLS was not trusted, or HTTP 503 or 429 came without a fault.
 	ErrUnreachable = errors.New("unreachable")
+	// ErrProxy: the proxy in the plugin's environment opened no connection to ECGrid. So
+	// nothing was sent.
+	ErrProxy = errors.New("no connection through the proxy")
 	// ErrTimeout: no complete response within Endpoint.RequestTimeout or the caller's
 	// deadline.
 	ErrTimeout = errors.New("too slow")

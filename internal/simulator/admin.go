@@ -28,6 +28,7 @@ var adminRoutes = []adminRoute{
 	{"POST", "/fault", "inject a fault; the body is as for --fault", (*Simulator).adminInject},
 	{"DELETE", "/fault", "clear all faults", (*Simulator).adminClear},
 	{"POST", "/rotate/{id}", "replace a user's API key", forUser(func(s *Simulator, id int32) any { return map[string]bool{"replaced": s.ReplaceKey(id) != ""} })},
+	{"POST", "/password/{id}", "set a user's password, which is the body", (*Simulator).adminPassword},
 	{"POST", "/kill/{id}", "end a user's sessions and tokens; 0 is all users", forUser(func(s *Simulator, id int32) any { return map[string]int{"killed": s.KillSessions(id)} })},
 	{"POST", "/fill/{id}", "open sessions of a user until the next login is refused", forUser(func(s *Simulator, id int32) any { return map[string]int{"opened": s.FillSessions(id)} })},
 }
@@ -72,6 +73,17 @@ func (s *Simulator) adminInject(w http.ResponseWriter, r *http.Request) {
 	}
 	s.Inject(f)
 	sendJSON(w, struct{}{})
+}
+
+func (s *Simulator) adminPassword(w http.ResponseWriter, r *http.Request) {
+	password, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxFaultBody))
+	if err != nil || len(password) == 0 {
+		http.Error(w, "the body is not a password: it must not be empty", http.StatusBadRequest)
+		return
+	}
+	forUser(func(s *Simulator, id int32) any {
+		return map[string]bool{"set": s.SetPassword(id, string(password))}
+	})(s, w, r)
 }
 
 func sendJSON(w http.ResponseWriter, v any) { jsonReply(http.StatusOK, v).send(w) }

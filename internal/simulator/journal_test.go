@@ -230,6 +230,14 @@ func TestAdmin(t *testing.T) {
 	if do("POST", "/rotate/5001", ""); user(t, s, simulator.UserID5001).APIKey == old {
 		t.Error("not rotated")
 	}
+	do("POST", "/password/1001", "Set-By-Admin-7")
+	if u := user(t, s, 1001); u.Password != "Set-By-Admin-7" {
+		t.Error("the password was not set")
+	}
+	s.SetPassword(1001, admin.Password)
+	if a := do("POST", "/password/1001", ""); a.status != http.StatusBadRequest || user(t, s, 1001).Password != admin.Password {
+		t.Errorf("an empty password: HTTP %d", a.status)
+	}
 	if do("POST", "/kill/0", ""); s.OpenSessions() != 0 {
 		t.Error("not killed")
 	}

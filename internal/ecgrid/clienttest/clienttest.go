@@ -42,7 +42,7 @@ func RespondWith(contentType string, status int, body string) http.HandlerFunc {
 var kinds = []error{
 	ecgrid.ErrSessionExpired, ecgrid.ErrAuthentication, ecgrid.ErrAccessDenied, ecgrid.ErrNotFound,
 	ecgrid.ErrFault, ecgrid.ErrServerFault, ecgrid.ErrEmptyResult, ecgrid.ErrBadAnswer,
-	ecgrid.ErrRateLimited, ecgrid.ErrUnreachable, ecgrid.ErrTimeout,
+	ecgrid.ErrRateLimited, ecgrid.ErrUnreachable, ecgrid.ErrProxy, ecgrid.ErrTimeout,
 }
 
 // WantFailure checks the kind of a failed call, and what holds for all of them.

@@ -67,9 +67,12 @@ func (c *httpCall) start(ctx context.Context, transport *http.Transport) *exchan
 func (c *httpCall) roundTrip(ctx context.Context, transport *http.Transport, x *exchange) (*http.Response, *Failure) {
 	var answered atomic.Bool
 	var unusable bool
+	proxy := new(throughProxy)
+	ctx = context.WithValue(ctx, throughProxyKey{}, proxy)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(got httptrace.GotConnInfo) {
 			c.sent.Store(true)
+			proxy.connected = true
 			x.conn.release(false) // net/http repeats a request without a body by itself
 			x.conn, unusable = watchedConnOf(got.Conn), false
 			if x.conn != nil && !x.conn.acquire(ctx) {
@@ -102,6 +105,9 @@ func (c *httpCall) roundTrip(ctx context.Context, transport *http.Transport, x *
 	x.conn.release(false)
 	if unusable && ctx.Err() == nil {
 		return nil, &Failure{Kind: ecgrid.ErrUnreachable, Reason: "pooled connection not usable", Transient: true}
+	}
+	if f := proxy.failure(ctx, err); f != nil {
+		return nil, f
 	}
 	return nil, transportFailure(ctx, err, answered.Load())
 }

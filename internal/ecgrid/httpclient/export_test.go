@@ -1,5 +1,10 @@
 package httpclient
 
+import (
+	"net/http"
+	"net/url"
+)
+
 // What the tests of this package measure the clients against.
 const (
 	MaxSilence = maxSilence
@@ -11,3 +16,6 @@ const (
 type Dialer = dialer
 
 func (c *Client) SetDialer(dial Dialer) { c.setDialer(dial) }
+
+// SetProxy replaces the proxy of the environment.
+func (c *Client) SetProxy(proxy func(*http.Request) (*url.URL, error)) { c.setProxy(proxy) }

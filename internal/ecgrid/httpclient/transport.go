@@ -78,6 +78,7 @@ func New(e ecgrid.Endpoint) (*Client, error) {
 	}
 	c.unpooled.DisableKeepAlives = true
 	c.setDialer(c.pooled.DialContext)
+	c.setProxy(proxyFromEnvironment)
 	return c, nil
 }
 
@@ -108,11 +109,16 @@ type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 func (c *Client) setDialer(dial dialer) {
 	callTime := min(c.timeout, c.loginTimeout)
 	bounded := func(ctx context.Context, network, addr string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, min(maxDialTime, callTime/4))
+		dialTime := min(maxDialTime, callTime/4)
+		p := throughProxyOf(ctx)
+		ctx, cancel := context.WithTimeout(ctx, dialTime)
 		defer cancel()
 		conn, err := dial(ctx, network, addr)
 		if err != nil {
 			return nil, err
+		}
+		if p != nil && p.used.Load() {
+			conn = answersWithin(conn, dialTime)
 		}
 		return watch(conn), nil
 	}
