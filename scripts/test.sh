@@ -56,7 +56,7 @@ title "unit, gRPC and fuzz seeds: go test $race"
 # A failing go list must fail the run.
 # shellcheck disable=SC2046,SC2086 # one word per package; an empty flag is no word
 go list ./... >"$tmp/packages" &&
-	go test $race -timeout 5m $(grep -v -e '/acceptance$' -e '/acceptance/chaos$' -e '/acceptance/consumers/' "$tmp/packages") || failed="$failed unit"
+	go test $race -timeout 10m $(grep -v -e '/acceptance$' -e '/acceptance/chaos$' -e '/acceptance/consumers/' "$tmp/packages") || failed="$failed unit"
 
 title "the paths over REST: ECGRID_TRANSPORT=rest go test $race ."
 # shellcheck disable=SC2086
