@@ -116,6 +116,9 @@ var configFields = slices.Concat(fieldTable[backend.ConfigPatch, *backend.Config
 	returnedField[backend.ConfigPatch]("last_root_rotation_error", framework.TypeString,
 		"Why the last rotate-root failed or is still unconfirmed. Empty otherwise.",
 		func(c *backend.Config) any { return c.Root.LastError }),
+	returnedField[backend.ConfigPatch]("last_login_error", framework.TypeString,
+		"Why ECGrid refuses the stored login, and what to do. Empty if the last Login worked, or if none was tried. No ECGrid call is made to find out.",
+		func(c *backend.Config) any { return c.LastLoginError }),
 }, scheduleFields(
 	func(p *backend.ConfigPatch) *backend.SchedulePatch { return &p.Schedule },
 	func(c *backend.Config) backend.Schedule { return c.Schedule },

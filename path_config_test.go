@@ -45,6 +45,7 @@ func TestConfigRoundTrip(t *testing.T) {
 		"last_root_rotation":         nil,
 		"next_root_rotation":         nil,
 		"last_root_rotation_error":   "",
+		"last_login_error":           "",
 	}
 	if resp := m.expect("config", want); len(resp.Data) != len(want) {
 		t.Errorf("%d fields, want %d", len(resp.Data), len(want))

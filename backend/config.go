@@ -78,6 +78,9 @@ type Config struct {
 	// Unproven is a keyed hash of a password that was written since and not verified.
 	Unproven     string    `json:"unproven,omitempty"`
 	SupersededAt time.Time `json:"superseded_at,omitzero"`
+
+	// LastLoginError is why ECGrid refused the stored login. ReadConfig sets it.
+	LastLoginError string `json:"-"`
 }
 
 // rootSchedule is the schedule of rotate-root. An api_key has no password to rotate.

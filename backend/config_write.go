@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"vault-plugin-ecgrid/backend/session"
 )
 
 // configs reads, writes and deletes the config.
@@ -13,7 +15,27 @@ type configs struct {
 }
 
 // ReadConfig returns the stored config, or nil. It does not call ECGrid.
-func (c *configs) ReadConfig(ctx context.Context) (*Config, error) { return c.store.config(ctx) }
+func (c *configs) ReadConfig(ctx context.Context) (*Config, error) {
+	config, err := c.store.config(ctx)
+	if err != nil || config == nil {
+		return nil, err
+	}
+	refused, err := c.refusedLogins(ctx, *config)
+	if err != nil {
+		c.Logger.Warn("the config is read without its last_login_error", "error", err)
+	}
+	config.LastLoginError = describeRefused(refused)
+	return config, nil
+}
+
+// refusedLogins returns what ECGrid said of the stored login since it last worked.
+func (c *configs) refusedLogins(ctx context.Context, config Config) (session.Refusals, error) {
+	candidates, err := c.candidates(ctx, config)
+	if err != nil {
+		return session.Refusals{}, err
+	}
+	return c.ledger.Refusals(ctx, config.login(), candidates)
+}
 
 // WriteConfig applies a patch. The result is validated, verified, stored and then used.
 // If any of these fails, nothing changes.
@@ -117,7 +139,7 @@ func (c *configs) refuseSuperseded(ctx context.Context, old, config Config, patc
 	if err != nil || !isFingerprintOf(fingerprint, old.Written) {
 		return err
 	}
-	return Invalid("this password was superseded by rotate-root at %s: leave password out of the write to keep the current one", old.SupersededAt.Format(time.RFC3339))
+	return Invalid("this password was superseded by rotate-root at %s: leave password out of the write to keep the current one. To go back to this password, set it in ECGrid, delete config and write it anew", old.SupersededAt.Format(time.RFC3339))
 }
 
 // rememberWritten remembers the password that an operator wrote. A password that was not

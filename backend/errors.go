@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"vault-plugin-ecgrid/backend/session"
 	"vault-plugin-ecgrid/internal/ecgrid"
@@ -70,6 +71,9 @@ const (
 	resolvesAlone = "both passwords are kept. The plugin resolves this by itself as soon as ECGrid answers and logins are not paused; last_root_rotation_error in config is empty then. To end it sooner, set another password in ECGrid and write it to config"
 )
 
+// mayBeRestored is the cause of a refused login that its user does not think of.
+const mayBeRestored = "If Vault was restored from a snapshot, the stored password may be older than the one that ECGrid has: set a new one in ECGrid and write it to config"
+
 var (
 	blamesCaller = session.Verdict{MaybeDead: true, Refusal: true}
 	blamesECGrid = session.Verdict{MaybeDead: true, Inconclusive: true, Faulted: true}
@@ -88,8 +92,8 @@ var meanings = []meaning{
 	{err: errRoleChanged, class: "role-changed", status: http.StatusConflict, skipped: true, advice: tryAgain},
 	{err: ErrNotConfigured, class: "not-configured", status: http.StatusBadRequest, systemic: true, revokeAnyway: true, advice: "write username and password, or api_key, to config first"},
 	{err: session.ErrTooSoon, class: "login-paused", status: http.StatusServiceUnavailable, systemic: true, notApplied: true, advice: "an unconfirmed rotate-root may need more logins, so it is not started now; try again then"},
-	{err: session.ErrPaused, class: "login-paused", status: http.StatusServiceUnavailable, systemic: true, advice: "try again then. Only another password, set in ECGrid and written to config, ends the pause sooner"},
-	{err: session.ErrRefused, class: "login-refused", status: http.StatusBadRequest, systemic: true, advice: "it was not retried, so that the account is not locked. Check the credential (the one in config or, if this was a write to config, the one in that write; then nothing was stored), that the user is active and not locked out, and that its session table is not full"},
+	{err: session.ErrPaused, class: "login-paused", status: http.StatusServiceUnavailable, systemic: true, advice: "try again then. If ECGrid refused logins, last_login_error in config says what to check. Only another password, set in ECGrid and written to config, ends the pause sooner"},
+	{err: session.ErrRefused, class: "login-refused", status: http.StatusBadRequest, systemic: true, advice: "it was not retried, so that the account is not locked. Check the credential (the one in config or, if this was a write to config, the one in that write; then nothing was stored), that the user is active and not locked out, and that its session table is not full. " + mayBeRestored},
 	{err: ErrKeyReplaced, class: "key-replaced", status: http.StatusBadRequest, endsLease: true, advice: "read the path again to get the key that is valid now"},
 	{err: ErrNoKey, class: "no-key", ofCall: true, status: http.StatusNotFound, endsLease: true, advice: "generate one in ECGrid, or with a write to rotate-key/ and the user ID"},
 	{err: ErrTainted, class: "mount-removed", status: http.StatusServiceUnavailable, systemic: true, notApplied: true, skipped: true, advice: tryAgain},
@@ -184,6 +188,15 @@ func Describe(err error) (status int, message string, ok bool) {
 		return m.status, err.Error(), true
 	}
 	return m.status, err.Error() + ": " + m.advice, true
+}
+
+// describeRefused returns the message of refused logins, or "" if there are none.
+func describeRefused(refused session.Refusals) string {
+	if refused.Last.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("ECGrid refused the stored login, the last time at %s (%d in the last 15 minutes): check that the user is active and not locked out. %s",
+		refused.Last.UTC().Format(time.RFC3339), refused.Recent, mayBeRestored)
 }
 
 // describe returns the message of a failure. A failure without a meaning of its own is

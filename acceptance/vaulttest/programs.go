@@ -56,6 +56,12 @@ func InstallPlugin(root, dir string) (p Plugin, err error) {
 	if err := obtainPlugin(root, binary); err != nil {
 		return p, err
 	}
+	return describe(p.Dir, PluginName)
+}
+
+// describe reads the sum and the version of a binary in the plugin directory.
+func describe(dir, command string) (Plugin, error) {
+	p, binary := Plugin{Dir: dir}, filepath.Join(dir, command)
 	raw, err := os.ReadFile(binary)
 	if err != nil {
 		return p, err
@@ -64,7 +70,7 @@ func InstallPlugin(root, dir string) (p Plugin, err error) {
 	p.Sum = hex.EncodeToString(sum[:])
 	out, err := exec.Command(binary, "-version").CombinedOutput()
 	if p.Version = regexp.MustCompile(`v\d+\.\d+\.\d+[0-9A-Za-z.+-]*`).FindString(string(out)); err != nil || p.Version == "" {
-		return p, fmt.Errorf("%s -version prints no version: %q: %w", PluginName, out, err)
+		return p, fmt.Errorf("%s -version prints no version: %q: %w", command, out, err)
 	}
 	return p, nil
 }
@@ -82,7 +88,21 @@ func obtainPlugin(root, to string) error {
 		defer syscall.ForkLock.RUnlock()
 		return os.WriteFile(to, raw, 0o755)
 	}
-	cmd := exec.Command("sh", "-c", `root=.; . scripts/env.sh; exec go build -trimpath -ldflags '-s -w' -o "$1" "./cmd/$2"`, "build", to, PluginName)
+	return buildPlugin(root, to, "")
+}
+
+// AddVersion builds the plugin with another version beside p.
+func (p Plugin) AddVersion(root, version string) (command string, added Plugin, err error) {
+	command = PluginName + "-" + version
+	if err := buildPlugin(root, filepath.Join(p.Dir, command), "-X main.version="+version); err != nil {
+		return "", p, err
+	}
+	added, err = describe(p.Dir, command)
+	return command, added, err
+}
+
+func buildPlugin(root, to, flags string) error {
+	cmd := exec.Command("sh", "-c", `root=.; . scripts/env.sh; exec go build -trimpath -ldflags "-s -w $3" -o "$1" "./cmd/$2"`, "build", to, PluginName, flags)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -1,6 +1,7 @@
 package vaulttest
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -19,6 +20,11 @@ type Config struct {
 	Dir       string // for its files, such as vault.hcl, vault.log and ca.pem
 	PluginDir string
 	Raft      bool // keep data in Dir, after the end of the process; otherwise in memory
+
+	// The rest is for one of several Raft nodes.
+	NodeID    string              // "one" if empty
+	Authority *testcert.Authority // issues the certificate; nil for an authority of its own
+	Leaders   []string            // URLs of nodes to join, whose certificates are of the same Authority
 }
 
 // Write writes vault.hcl and what it refers to. It returns the server's URL and the TLS
@@ -34,7 +40,7 @@ func (c Config) Write() (addr string, trust *tls.Config, err error) {
 	file := func(name string) string { return filepath.Join(c.Dir, name) }
 	storage := `storage "inmem" {}`
 	if c.Raft {
-		storage = fmt.Sprintf("storage \"raft\" {\n  path = %q\n  node_id = \"one\"\n}", file("raft"))
+		storage = c.raftStorage(file)
 		if err := os.Mkdir(file("raft"), 0o700); err != nil {
 			return "", nil, err
 		}
@@ -56,10 +62,20 @@ log_level        = "trace"
 	return addr, trust, os.WriteFile(file("vault.hcl"), []byte(config), 0o600)
 }
 
-func (c Config) writeCertificate() (*tls.Config, error) {
-	authority, err := testcert.NewAuthority()
-	if err != nil {
-		return nil, err
+func (c Config) raftStorage(file func(string) string) string {
+	join := ""
+	for _, leader := range c.Leaders {
+		join += fmt.Sprintf("  retry_join {\n    leader_api_addr = %q\n    leader_ca_cert_file = %q\n  }\n", leader, file("ca.pem"))
+	}
+	return fmt.Sprintf("storage \"raft\" {\n  path = %q\n  node_id = %q\n%s}", file("raft"), cmp.Or(c.NodeID, "one"), join)
+}
+
+func (c Config) writeCertificate() (_ *tls.Config, err error) {
+	authority := c.Authority
+	if authority == nil {
+		if authority, err = testcert.NewAuthority(); err != nil {
+			return nil, err
+		}
 	}
 	issued, err := authority.Issue("127.0.0.1")
 	if err != nil {

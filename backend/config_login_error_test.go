@@ -1,0 +1,84 @@
+package backend
+
+import (
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"vault-plugin-ecgrid/backend/session"
+	"vault-plugin-ecgrid/internal/ecgrid"
+)
+
+// A read of the config says that ECGrid refuses the stored login, and calls nobody.
+func TestConfigTellsOfRefusedLogin(t *testing.T) {
+	runVirtual(t, func(t *testing.T) {
+		f, e, storage := configured(t)
+		wantTold := func(e *Engine, want string) {
+			t.Helper()
+			before := f.now().calls
+			if got := storedConfig(t, e).LastLoginError; want == "" && got != "" || !strings.Contains(got, want) {
+				t.Errorf("last_login_error is %q, want %q", got, want)
+			}
+			if !maps.Equal(f.now().calls, before) {
+				t.Error("a read of the config called ECGrid")
+			}
+		}
+		wantTold(e, "")
+		readKey(t, e, 5001)
+		err := e.WriteConfig(t.Context(), ConfigPatch{Password: ptr("mistyped")}, noManager{})
+		wantErr(t, err, session.ErrRefused)
+		wantTold(e, "") // the stored login works
+
+		e.Close()
+		e = testEngine(t, f, storage)
+		f.failWith("Login", ecgrid.ErrTimeout)
+		wantErr(t, errOf(e.IssueKey(t.Context(), 5001, 0)), ecgrid.ErrTimeout)
+		wantTold(e, "") // ECGrid said nothing
+		f.failWith("Login", ecgrid.ErrAccessDenied)
+		wantErr(t, errOf(e.IssueKey(t.Context(), 5001, 0)), session.ErrRefused)
+		wantTold(e, "snapshot")
+		f.failWith("Login", nil)
+		time.Sleep(time.Minute)
+		readKey(t, e, 5001)
+		wantTold(e, "") // it works again
+
+		f.set(func() { f.password = "set by an administrator" })
+		e.Close()
+		e = testEngine(t, f, storage)
+		_, err = e.IssueKey(t.Context(), 5001, 0)
+		wantErr(t, err, session.ErrRefused)
+		if _, message, _ := Describe(err); !strings.Contains(message, "snapshot") {
+			t.Errorf("%q does not name a restored snapshot as a cause", message)
+		}
+		wantTold(e, "snapshot")
+		e.Close()
+		e = testEngine(t, f, storage)
+		wantTold(e, "1 in the last 15 minutes")
+		time.Sleep(time.Minute)
+		wantErr(t, errOf(e.IssueKey(t.Context(), 5001, 0)), session.ErrRefused)
+		wantTold(e, "2 in the last 15 minutes")
+
+		writeConfig(t, e, ConfigPatch{Password: ptr("not verified"), VerifyConnection: ptr(false)})
+		wantTold(e, "") // it was not tried
+		writeConfig(t, e, ConfigPatch{Password: ptr("set by an administrator")})
+		wantTold(e, "")
+	})
+}
+
+// A login that cannot be told of fails no read of the config.
+func TestConfigReadWithoutLedger(t *testing.T) {
+	runVirtual(t, func(t *testing.T) {
+		f, _, storage := configured(t)
+		e, _ := startProcess(t, f, storage, func(s step) error {
+			if s.key == attemptsKey {
+				return errors.New("storage fails")
+			}
+			return nil
+		})
+		if c := storedConfig(t, e); c.LastLoginError != "" {
+			t.Errorf("last_login_error is %q", c.LastLoginError)
+		}
+	})
+}
