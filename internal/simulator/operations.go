@@ -16,7 +16,7 @@ type soapCall struct {
 }
 
 func (c *soapCall) userID() int32 {
-	n, _ := strconv.ParseInt(strings.TrimSpace(c.args["UserID"]), 10, 32)
+	n, _ := strconv.ParseInt(strings.Trim(c.args["UserID"], xmlSpace), 10, 32)
 	return int32(n)
 }
 

@@ -13,6 +13,9 @@ import (
 // maxDepth bounds the nesting of elements. A valid request has four levels.
 const maxDepth = 32
 
+// xmlSpace is the white space of XML. Unicode has more.
+const xmlSpace = " \t\r\n"
+
 // node is an element of a request.
 type node struct {
 	name     xml.Name
@@ -64,7 +67,7 @@ func parseXML(body []byte) (*node, error) {
 			return nil, errors.New("System.Xml.XmlException: elements nest too deep")
 		}
 	}
-	if len(top.children) != 1 || strings.TrimSpace(top.text) != "" {
+	if len(top.children) != 1 || strings.Trim(top.text, xmlSpace) != "" {
 		return nil, errors.New("System.Xml.XmlException: a document has one root element and no text beside it")
 	}
 	return top.children[0], nil
@@ -73,7 +76,7 @@ func parseXML(body []byte) (*node, error) {
 // readFields reads the children of an element as a sequence of the WSDL: in this order,
 // each at most once, strings optional.
 func readFields(parent *node, fields []field) (map[string]string, error) {
-	if strings.TrimSpace(parent.text) != "" {
+	if strings.Trim(parent.text, xmlSpace) != "" {
 		return nil, fmt.Errorf("text is not allowed in <%s>", parent.name.Local)
 	}
 	if err := checkAttrs(parent); err != nil {
@@ -110,7 +113,7 @@ func checkValue(n *node, f field) error {
 	if f.typ != "int" {
 		return nil
 	}
-	if _, err := strconv.ParseInt(strings.TrimSpace(n.text), 10, 32); err != nil {
+	if _, err := strconv.ParseInt(strings.Trim(n.text, xmlSpace), 10, 32); err != nil {
 		return fmt.Errorf("System.FormatException: element <%s> is not an int", f.name)
 	}
 	return nil

@@ -2,6 +2,7 @@ package wsdltest
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -11,9 +12,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 const xsi = "http://www.w3.org/2001/XMLSchema-instance"
+
+// xmlSpace is the white space of XML. Unicode has more.
+const xmlSpace = " \t\r\n"
 
 var envelopes = []string{"http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope"}
 
@@ -75,7 +80,7 @@ func onlySpaceLeft(d *xml.Decoder) error {
 		if err == io.EOF {
 			return nil
 		}
-		if text, ok := token.(xml.CharData); err != nil || !ok || strings.TrimSpace(string(text)) != "" {
+		if text, ok := token.(xml.CharData); err != nil || !ok || strings.Trim(string(text), xmlSpace) != "" {
 			return errors.New("data after the envelope")
 		}
 	}
@@ -125,7 +130,7 @@ func (s *Schema) checkSequence(path string, n node, t complexType) error {
 	if len(t.Any) > 0 {
 		return fmt.Errorf("%s: the type allows any content, which this package does not support", path)
 	}
-	if strings.TrimSpace(n.Text) != "" {
+	if strings.Trim(n.Text, xmlSpace) != "" {
 		return fmt.Errorf("%s: text between elements", path)
 	}
 	rest := n.Children
@@ -188,7 +193,7 @@ func (s *Schema) checkSimple(path string, n node, typ string) error {
 	if !ok {
 		return fmt.Errorf("%s: this package does not support type %s", path, typ)
 	}
-	if !valid(strings.Trim(n.Text, " \t\r\n")) {
+	if !valid(strings.Trim(n.Text, xmlSpace)) {
 		return fmt.Errorf("%s: not a valid %s", path, typ)
 	}
 	return nil
@@ -204,8 +209,8 @@ var lexicalForms = map[string]func(string) bool{
 	"s:double":       number,
 	"s:decimal":      regexp.MustCompile(`^[+-]?(\d+(\.\d*)?|\.\d+)$`).MatchString,
 	"s:boolean":      func(v string) bool { return slices.Contains([]string{"true", "false", "1", "0"}, v) },
-	"s:dateTime":     regexp.MustCompile(`^-?\d{4,}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?(Z|[+-]\d\d:\d\d)?$`).MatchString,
-	"s:base64Binary": regexp.MustCompile(`^[A-Za-z0-9+/= \t\r\n]*$`).MatchString,
+	"s:dateTime":     isDateTime,
+	"s:base64Binary": isBase64,
 }
 
 func integer(bits int) func(string) bool {
@@ -215,3 +220,24 @@ func integer(bits int) func(string) bool {
 // number is not strconv.ParseFloat, which also accepts hexadecimal, underscores and other
 // words.
 var number = regexp.MustCompile(`^(-?INF|NaN|[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?)$`).MatchString
+
+// dateTime has the form of a dateTime. Its submatches are the last four digits of the year,
+// and the month and day.
+var dateTime = regexp.MustCompile(`^-?\d*(\d{4}-\d\d-\d\d)T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?(Z|[+-](0\d|1[0-3]):[0-5]\d|[+-]14:00)?$`)
+
+// isDateTime checks the day in its month too. The last four digits of a year tell whether it
+// is a leap year.
+func isDateTime(v string) bool {
+	parts := dateTime.FindStringSubmatch(v)
+	if parts == nil {
+		return false
+	}
+	_, err := time.Parse(time.DateOnly, parts[1])
+	return err == nil
+}
+
+func isBase64(v string) bool {
+	v = strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "").Replace(v)
+	_, err := base64.StdEncoding.DecodeString(v)
+	return err == nil
+}
