@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # The values of main.version and main.commit. "-dirty": tracked files differ from the commit.
 VERSION ?= v0.1.0
 COMMIT ?= $(shell scripts/commit.sh)
@@ -19,7 +21,7 @@ build: ## build bin/vault-plugin-ecgrid and bin/ecgrid-simulator: static, with v
 test: build ## run all tests: unit (race detector), gRPC, fuzz seeds, and acceptance on a real Vault (built once, which takes minutes), and consumers by their own code
 	@scripts/test.sh
 
-test-long: build ## run the random test for 10 minutes, all acceptance tests over REST, and the chaos test over each transport for 10 minutes (ECGRID_RANDOMLY=1h, ECGRID_CHAOS=1h: longer; not part of make test)
+test-long: build ## run what takes hours: random actions, soak, fuzz targets, cluster and chaos tests over each transport (ECGRID_RANDOMLY, ECGRID_SOAK, FUZZTIME, ECGRID_CHAOS: how long each; not part of make test)
 	@scripts/test-long.sh
 
 test-docs: build ## run the commands of README.md and docs/ on a real Vault and compare their output (part of make test)

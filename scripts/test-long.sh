@@ -1,6 +1,9 @@
 #!/bin/sh
-# Runs the tests that take long by nature: the random test, all acceptance tests over REST,
-# the consumers, and the chaos test over each transport. It stops at the first failure.
+# SPDX-License-Identifier: MPL-2.0
+
+# Runs the tests that take long by nature: random actions, all acceptance tests over REST, the
+# consumers, FIPS mode, alert rules, fuzz targets, soak, and cluster and chaos tests over each
+# transport. It stops at the first failure.
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 # shellcheck source=scripts/env.sh
@@ -31,7 +34,16 @@ scripts/fips.sh
 title "consumers, with their scheduled rotations"
 scripts/consumers.sh
 
+title "soak for ${ECGRID_SOAK:=30m}, and 100 mounts"
+ECGRID_SOAK=$ECGRID_SOAK go test -count=1 -timeout 0 -v ./acceptance/soak
+
+title "fuzz targets, ${FUZZTIME:=10m} each"
+FUZZTIME=$FUZZTIME scripts/fuzz.sh
+
 for transport in soap rest; do
+	title "a cluster of three nodes, and restored snapshots, over $transport"
+	ECGRID_TRANSPORT=$transport go test -count=1 -v -timeout 60m ./acceptance/cluster
+
 	title "chaos over $transport for $ECGRID_CHAOS"
 	ECGRID_TRANSPORT=$transport go test -count=1 -timeout 0 -v -run Chaos ./acceptance/chaos
 done

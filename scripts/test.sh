@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+
 # Runs all tests. Vault is built while the unit tests run, since that takes minutes the
 # first time. Then the acceptance tests run on it.
 set -u
@@ -47,6 +49,12 @@ collect() {
 	cat "$tmp/$1.log"
 }
 
+others() {
+	scripts/consumers.sh -short
+	consumers=$?
+	go test -count=1 -short -timeout 5m ./acceptance/cluster && return "$consumers"
+}
+
 title "vault: find it, or build it in the background"
 nice scripts/vault.sh >"$tmp/vault" &
 vault_pid=$!
@@ -56,7 +64,7 @@ title "unit, gRPC and fuzz seeds: go test $race"
 # A failing go list must fail the run.
 # shellcheck disable=SC2046,SC2086 # one word per package; an empty flag is no word
 go list ./... >"$tmp/packages" &&
-	go test $race -timeout 10m $(grep -v -e '/acceptance$' -e '/acceptance/chaos$' -e '/acceptance/consumers/' "$tmp/packages") || failed="$failed unit"
+	go test $race -timeout 10m $(grep -v -e '/acceptance$' -e '/acceptance/chaos$' -e '/acceptance/consumers/' -e '/acceptance/cluster$' -e '/acceptance/soak$' "$tmp/packages") || failed="$failed unit"
 
 title "the paths over REST: ECGRID_TRANSPORT=rest go test $race ."
 # shellcheck disable=SC2086
@@ -86,12 +94,12 @@ if wait "$vault_pid"; then
 	go -C tools/release test -count=1 ./... || failed="$failed release"
 
 	# Two runs at once, since the tests mostly wait.
-	beside consumers scripts/consumers.sh -short
+	beside others others
 	title "acceptance tests on that vault: go test $race ./acceptance"
 	# shellcheck disable=SC2086
 	go test $race -count=1 -timeout 10m ./acceptance || failed="$failed acceptance"
-	title "consumers: Agent, operators, Terraform and clients, by their own code"
-	collect consumers
+	title "consumers by their own code, and the short core of the cluster tests"
+	collect others
 
 	# Left out are tests that use both transports or none, and the slowest. All of them run
 	# over REST in make test-long. The race detector has seen the code of these tests above.

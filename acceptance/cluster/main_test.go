@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package cluster runs the plugin in a Vault of three Raft nodes on loopback, and disturbs
 // the nodes while clients read keys. It also restores Raft snapshots that are older than
 // what ECGrid has. The tests print tables.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 package cluster
 
 import (
@@ -56,7 +58,7 @@ func startCluster(t *testing.T, n int) *cluster {
 		other.Token = first.Token
 		must(t, c.unseal(other))
 	}
-	c.write(t, "sys/audit/file", fields{"type": "file", "options": fields{"file_path": c.auditPath()}})
+	must(t, first.EnableAudit(c.auditPath()))
 	c.register(t, pluginName, programs.plugin)
 	return c
 }
