@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package ecgrid is a Vault secrets engine for ECGrid API keys. It defines the
 // engine's paths, one file per family: fields, help, and handlers that translate
 // requests into calls of package backend, which makes all decisions.

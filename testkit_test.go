@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 package ecgrid
 
 // The test kit of this package. A testMount is one mount of the plugin behind real

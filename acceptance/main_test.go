@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package acceptance tests the plugin in a real Vault server over TLS, with the real
 // vault CLI, against the ECGrid simulator over TLS.
 //

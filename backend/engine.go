@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package backend decides what the engine does: what is stored, when ECGrid is called
 // and what its answers mean. It knows neither Vault's request fields nor SOAP.
 //

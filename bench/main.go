@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Command bench compares the plugin with plugins that do nothing. All of them run in one
 // real Vault and call a simulated ECGrid with a configurable latency. Run it with
 // `make bench`. See -help for the flags.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # Builds a program of a module in tools/ once per machine, into the user's cache. For sourcing
 # by vault.sh and tofu.sh, which set the variables and functions named here:
 #

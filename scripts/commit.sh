@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+
 # Prints the commit: 12 digits, with "-dirty" if tracked files differ from it, or
 # "unknown" outside a git work tree.
 cd -- "$(dirname -- "$0")/.." || exit 1

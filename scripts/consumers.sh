@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+
 # Runs every program that docs/consumers.md names, by its own code, against a real Vault with
 # the plugin and an ECGrid simulator. It prints the table of that page: what ran, in which
 # version, and how soon it had a replaced key. It is part of make test.

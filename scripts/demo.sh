@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+
 # Shows the plugin on a real Vault: a leased ECGrid key, a move between SOAP and REST, a
 # call with the key, and rotations. Then removes everything. ECGRID_TRANSPORT=rest begins
 # with REST.

@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+
 # Runs a Vault with the plugin mounted, and an ECGrid simulator, until Ctrl-C.
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 # shellcheck source=scripts/lib.sh

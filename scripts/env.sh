@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # shellcheck shell=sh
 # shellcheck disable=SC2154 # root is the caller's
 # Sets the environment for all scripts. Source it with $root set to the repository, and

@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+
 # Builds the plugin in FIPS 140 mode, as make release FIPS=1 does, into bin/fips. Then it runs
 # the core of the acceptance tests with it: with fips140=on, which the build has by default,
 # and with fips140=only, which fails at the first use of an algorithm that is not approved.

@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+
 # Runs each fuzz target for FUZZTIME (10m by default), one after the other, and prints a
 # table. A failing input is written below testdata/fuzz of its package: commit it with the
 # fix. The status is 1 if there was a finding.

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # shellcheck shell=sh
 # shellcheck disable=SC2154 # root is the caller's
 # Functions of demo.sh and dev.sh. Source it with $root set to the repository.

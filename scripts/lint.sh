@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+
 # Runs gofmt, go vet, staticcheck and, if it is installed, shellcheck. A failure does not
 # stop the others.
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1

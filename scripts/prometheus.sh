@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+
 # Prints the path of promtool or of prometheus. Messages go to stderr.
 #
 #   scripts/prometheus.sh promtool            $PROMTOOL_BIN, else promtool on PATH, else the cached build; else status 3

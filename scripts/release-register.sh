@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+
 # Registers vault-plugin-ecgrid @VERSION@ for @PLATFORM@ in the catalog of the Vault at
 # VAULT_ADDR, with VAULT_TOKEN. First copy the binary beside this file into the
 # plugin_directory of every node.

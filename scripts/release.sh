@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+
 # Builds dist/ from the current commit: make release VERSION=vX.Y.Z. docs/release.md
 # describes the files. The same commit and Go version give the same bytes.
 #

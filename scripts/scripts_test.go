@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package scripts tests the scripts with fake go and vault commands. It builds nothing and
 // takes seconds.
 package scripts

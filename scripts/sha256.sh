@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+
 # Prints the SHA-256 of a file, which Vault needs to register a plugin. It uses the command
 # that this machine has. Each prints the sum first.
 set -eu

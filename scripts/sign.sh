@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+
 # Signs the sums of a release: scripts/sign.sh KEY. It writes dist/SHA256SUMS.sig, a detached
 # OpenPGP signature in binary form.
 #

@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+
 # Replaces vault when make test-docs runs the commands of README.md and docs/. The pages
 # write a login without a url, since readers use the live ECGrid. This script adds the
 # simulator's url and CA to such a write, and changes nothing else.

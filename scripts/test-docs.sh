@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+
 # Runs every ```sh block of README.md and docs/*.md on a real Vault with the plugin and an
 # ECGrid simulator (see acceptance/docs_test.go). It is part of make test.
 set -eu

@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+
 # Prints the path of a terraform or tofu that can run examples/terraform. Messages go to
 # stderr.
 #

@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+
 # Prints the path of a vault that can run the plugin. Messages go to stderr. VAULT_BIN may
 # also be OpenBao's bao.
 #

@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+
 # Looks for known vulnerabilities in the code that the plugin and the simulator call, with
 # govulncheck (pinned in tools/go.mod). If the database cannot be reached, it says so and
 # passes.

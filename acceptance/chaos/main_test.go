@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package chaos runs the plugin in a real Vault under load, against a second ECGrid
 // stand-in that misbehaves as a network and a busy service can, and kills the plugin and
 // Vault. It knows the engine's paths and none of its code.

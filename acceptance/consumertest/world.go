@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package consumertest is the test kit of the programs that read keys from Vault: Vault
 // Agent, operators, Terraform and clients. A World is what they run against. Measure runs
 // one of them through a rotation and two outages, and reports a row of docs/consumers.md.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package promtest runs a real Prometheus for tests, and draws the panels of a Grafana
 // dashboard from what it has scraped.
 package promtest

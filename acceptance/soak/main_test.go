@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package soak runs the plugin in a real Vault for a long time, with random failures of
 // ECGrid, rotations and failovers, and checks that memory, goroutines, connections and
 // storage do not grow. It measures the plugin's process from outside, and needs /proc.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package vaulttest finds the programs under test and runs a real Vault server with the
 // plugin in its plugin directory.
 package vaulttest

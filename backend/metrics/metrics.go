@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package metrics counts what one mount does, with the Prometheus client library, and
 // writes it in the Prometheus text format. It does not know what the counted things mean.
 package metrics

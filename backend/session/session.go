@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package session shares one ECGrid session among all requests of a login.
 //
 // ECGrid allows about 5 open sessions per user, does not reliably close abandoned

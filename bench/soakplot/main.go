@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Command soakplot plots what the soak test measured (acceptance/soak) into one SVG.
 //
 //	ECGRID_SOAK=30m ECGRID_SOAK_CSV=$PWD/soak.csv go test -timeout 0 -v ./acceptance/soak

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Command ecgrid-simulator is a stand-in for ECGrid. On one port of this machine it serves
 // ECGridOS v4.1 over SOAP, with a WSDL, and the REST API v2.6, with an OpenAPI document.
 package main

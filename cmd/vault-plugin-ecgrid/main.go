@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Command vault-plugin-ecgrid is the Vault secrets engine for ECGrid API keys. Vault
 // starts it. README.md tells how to register it.
 package main

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # Agent writes the key to a JSON file, which a .NET application adds to its configuration.
 # No command runs: .NET watches the file.
 #

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # Agent starts a .NET application with the key in its environment, and restarts it with
 # each new key. No file is written, and no lease is created.
 #

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # Agent starts the application with the key in an environment variable, and restarts
 # it with each new key. No file is written.
 #

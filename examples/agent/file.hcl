@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # Agent writes the key to a file and runs a command that reloads the application.
 #
 #   vault agent -config=file.hcl

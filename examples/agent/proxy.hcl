@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # Proxy serves Vault's API to the applications of one machine, and logs in for them. They
 # need no token.
 #

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # Nomad writes the key to a file in the task's secrets directory, in memory, and sends a
 # signal after each change.
 #

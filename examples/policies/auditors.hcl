@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # Auditors see the configuration and the state of rotations. They cannot read a key or change anything.
 
 path "ecgrid/config" {

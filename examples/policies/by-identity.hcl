@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # One policy for all teams. Each team reads the key of the ECGrid user in the metadata of
 # its identity entity.
 #

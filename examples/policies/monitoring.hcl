@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # Prometheus reads the metrics of the mount. They contain no key, no user and no role.
 
 path "ecgrid/metrics" {

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # Operators configure the engine and rotate keys. They cannot read a key.
 #
 # Give this policy to few people. A write of config decides which server and which CA are

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # A team reads a role. Operators set the ECGrid user and the lease time in
 # ecgrid/roles/gateway, and can change both without changing this policy.
 

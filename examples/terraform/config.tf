@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # The other fields of config. Fields that are not in the file keep their value.
 resource "vault_generic_endpoint" "config" {
   depends_on = [ephemeral.vault_generic_endpoint.login]

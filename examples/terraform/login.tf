@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # Writes the login, but only if send_login is true. Nothing of it is stored: neither the
 # state nor a saved plan has the password, so rotate-root causes no difference.
 ephemeral "vault_generic_endpoint" "login" {

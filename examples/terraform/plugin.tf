@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # Copy the binary to the plugin_directory of every Vault node first.
 resource "vault_plugin" "ecgrid" {
   type    = "secret"

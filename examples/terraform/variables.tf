@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 variable "plugin_version" {
   description = "Version that the binary reports."
   type        = string

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 terraform {
   required_version = ">= 1.11" # ephemeral resources and write-only arguments
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package architecture checks the code against docs/architecture.md and against the
 // limits that keep it readable.
 package architecture

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package ecgrid defines what the engine and every ECGrid client share: the client
 // interface, the records it returns, and one sentinel error for each kind of
 // failure. It knows neither the engine nor a wire format.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package panics turns a panic into an error: other mounts share the plugin's process.
 package panics
 

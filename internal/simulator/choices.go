@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 package simulator
 
 // Choice is a word that a user can write, and what it means. Help texts and tests of the

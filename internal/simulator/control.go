@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 package simulator
 
 // The methods in this file act at ECGrid as an administrator or the passing of time

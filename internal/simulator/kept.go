@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 package simulator
 
 // Kept counts what a Simulator keeps in memory besides its users. Each number has a bound,

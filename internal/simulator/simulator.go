@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package simulator is a stand-in for ECGrid. It serves ECGridOS v4.1 over SOAP 1.1 and
 // 1.2, with a WSDL, and the REST API v2.6, with an OpenAPI document. Both transports have
 // the same users, keys, passwords and limits. It is written from the vendor's WSDL and

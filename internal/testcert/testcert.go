@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package testcert makes certificate authorities and server certificates for tests and
 // for the simulator.
 package testcert

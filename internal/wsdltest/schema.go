@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package wsdltest checks SOAP messages and WSDLs against a WSDL, in tests. It is made for
 // the vendor's WSDL, which is not in this repository.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Command demokit has helpers for make demo and make dev, which then need neither curl nor
 // jq:
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Command esocopy copies External Secrets Operator from the module cache to
 // bin/.external-secrets, to which go.mod of acceptance/consumers/eso points. The copy
 // registers only the providers and generators in its directory register. With all of them, go

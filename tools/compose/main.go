@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Command compose loads a compose file as docker compose does, with the variables of the
 // environment, and prints the project as JSON. It fails if docker compose config would.
 package main

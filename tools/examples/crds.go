@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package examples checks the files of examples/ without a Vault: manifests against the
 // published schemas, and Terraform files with HashiCorp's parser.
 package examples

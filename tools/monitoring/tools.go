@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //go:build tools
 
 // Package tools pins the Prometheus that the monitoring tests run, and its promtool. It is a

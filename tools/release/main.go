@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Command release makes the files of a release from the binaries in dist/bin: archives with
 // all licenses, SBOMs, an OCI image layout for each program, and sums. scripts/release.sh builds the binaries and runs it.
 // The names of the documents to pack are on standard input.

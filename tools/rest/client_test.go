@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package rest drives the simulator's REST side with a client that oapi-codegen generates
 // from its OpenAPI document. kin-openapi checks every request and answer against it.
 package rest

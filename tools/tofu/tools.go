@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //go:build tools
 
 // Package tools pins the OpenTofu that the test of examples/terraform runs if there is no

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //go:build tools
 
 // Package tools pins the Vault that demo, dev and the acceptance tests run. It is a module

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package fakegrid is a second ECGridOS v4.1 for tests, with ECGrid's REST API v2.6 beside
 // it. It is written from the vendor's WSDL and documentation alone, and shares no code with
 // the plugin's client or with internal/simulator. Its answers conform to the schema and

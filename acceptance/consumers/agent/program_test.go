@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package agent runs Vault Agent and Vault Proxy with the files of examples/, through
 // rotations and outages.
 package agent

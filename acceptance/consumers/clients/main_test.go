@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package clients runs examples/clients: programs in five languages that call ECGrid with a
 // key from Vault.
 package clients

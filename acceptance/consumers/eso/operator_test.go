@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package eso runs External Secrets Operator's own controllers and Vault generator against
 // a real Vault, with the example's manifest. Kubernetes is controller-runtime's fake client.
 package eso

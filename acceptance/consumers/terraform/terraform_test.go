@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package terraform runs examples/terraform with a real Terraform or OpenTofu on a real
 // Vault with the plugin.
 package terraform

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package vso runs the Vault Secrets Operator's own program against a real Vault. A cluster
 // answers it as the API server of Kubernetes does.
 package vso

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // The soak test builds the plugin with this file in addition, by go build -overlay. No
 // other build of the plugin has it.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package allocs counts the allocations of a read over gRPC. Both ends of gRPC are in
 // this process, because it cannot ask another one. Vault's end is the same for all
 // contenders. The upstream is another process.

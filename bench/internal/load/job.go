@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package load is the load generator. Each worker has a keep-alive connection and sends
 // its next request when the last one is answered. The generator is a process of its own,
 // so its CPU does not count as anyone's.

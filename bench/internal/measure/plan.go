@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package measure makes the measurements: cells, herds, storms, growth and the rest.
 package measure
 

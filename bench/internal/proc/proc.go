@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package proc starts, measures and stops other processes. It needs Linux's /proc.
 package proc
 

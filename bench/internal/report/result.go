@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package report has the results of a run, the goals, and the output: text tables,
 // Markdown, JSON and plots.
 package report

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package stat computes the statistics of the report. It uses medians and quartiles,
 // because a single bad round can spoil a mean.
 package stat

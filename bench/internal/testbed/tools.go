@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package testbed sets up a real Vault server with the plugin and the contenders that it
 // is compared with, side by side.
 package testbed

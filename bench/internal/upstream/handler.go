@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package upstream runs the ECGrid simulator in a process of its own, with a
 // configurable latency.
 //

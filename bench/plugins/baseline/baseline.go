@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package baseline has the secrets engines that the plugin is compared with. They are
 // written as the SDK's documentation teaches, and only create leases. What they cost is
 // the cost of Vault, the SDK and gRPC.

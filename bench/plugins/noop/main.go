@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Command noop is a secrets engine that only creates leases.
 package main
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 using System;
 using System.Globalization;
 using System.Linq;

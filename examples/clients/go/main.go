@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Command edi-gateway shows how an application calls ECGrid with a key from Vault. See
 // ../README.md for its settings.
 package main

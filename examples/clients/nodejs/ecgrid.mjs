@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Calls ECGrid's REST API with a key that Vault holds. Needs Node.js 20 and no package.
 
 import { readFile } from 'node:fs/promises';

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Shows how an application calls ECGrid with a key from Vault. See ../README.md for its settings.
 
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 """Calls ECGrid's REST API with a key that Vault holds. Needs only the standard library."""
 
 import http.client

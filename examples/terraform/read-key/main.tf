@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: MPL-2.0
+
 # Reads a role's key in each run and hands it to one write-only argument. The key is in
 # neither the state nor a saved plan.
 terraform {

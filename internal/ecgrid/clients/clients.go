@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package clients makes the ECGrid client of a transport.
 package clients
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package clienttest is what the tests of the ECGrid clients share.
 package clienttest
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package httpclient sends the requests of an ECGrid client and reads the responses: trust,
 // limits, retries, and whether a request may have been sent. It knows HTTP and neither SOAP
 // nor JSON.

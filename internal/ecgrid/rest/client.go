@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package rest is an ECGrid client over the REST API v2.6, the vendor's successor of SOAP.
 // It keeps no session and no credential: its caller holds both.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package soap is an ECGrid client over SOAP 1.1, for the operations of the ECGridOS
 // v4.1 WSDL that the engine needs. It keeps no session and no credential: its caller
 // holds both.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Command extract makes schema/vault.json, the schema of the Vault provider, from what the
 // provider's authors have published:
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package schema has the schema of the Vault provider for the resources that
 // examples/terraform uses. Command extract makes vault.json.
 package schema

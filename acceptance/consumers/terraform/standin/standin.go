@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package standin is a Terraform provider that stands in for the Vault provider, if its
 // binary is not available. It serves the schema that the Vault provider publishes, and
 // sends the requests that the source of the Vault provider sends. So Terraform itself runs:

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 //go:build tools
 
 // Package tools pins the operator that the tests run. It is a module of its own, so that the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Package ecgrid calls ECGrid's REST API with a key that Vault holds.
 package ecgrid
 

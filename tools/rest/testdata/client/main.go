@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Command client makes every call of the REST API with the generated client. It reads its
 // input from stdin and writes what it got to stdout, both in JSON.
 package main
