@@ -4,6 +4,7 @@ package vso
 
 import (
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -25,23 +26,16 @@ func TestLateScheduledRotation(t *testing.T) {
 	clear := w.Grid.Inject(simulator.Fault{Op: "GenerateAPIKey", Cause: simulator.AccessDenied})
 	w.example(t, exampleNamespace, nil)
 	w.run(t)
-	eventually(t, 30*time.Second, "the first read", func() bool { return w.podKey(exampleNamespace)() == w.Key() })
+	hasKey := func() bool { return w.podKey(exampleNamespace)() == w.Key() }
+	consumertest.Eventually(t, patience, "the first read", hasKey)
 	first := w.Key()
-	eventually(t, 7*time.Minute, "a failed rotation", func() bool {
-		time.Sleep(time.Second)
-		r, err := w.Do("GET", "ecgrid/roles/"+consumertest.Role, nil)
+	consumertest.Eventually(t, 7*time.Minute, "a failed rotation", func() bool {
+		r, err := w.Do(http.MethodGet, "ecgrid/roles/"+consumertest.Role, nil)
 		return err == nil && r.OK() && fmt.Sprint(r.Data["last_rotation_error"]) != ""
 	})
 	clear()
-	t.Logf("failed at %s", time.Now().UTC().Format(time.TimeOnly))
-	eventually(t, 4*time.Minute, "the rotation", func() bool { return w.Key() != first })
-	t.Logf("rotated at %s", time.Now().UTC().Format(time.TimeOnly))
-	took, err := wait(75*time.Second, func() bool { return w.podKey(exampleNamespace)() == w.Key() })
-	if err != nil {
-		t.Errorf("the pods do not have the rotated key: %v; events: %q", err, w.events(exampleNamespace))
-		took, err = wait(8*time.Minute, func() bool { return w.podKey(exampleNamespace)() == w.Key() })
-		t.Logf("without that limit: %v %v", took, err)
-	}
+	consumertest.Eventually(t, 4*time.Minute, "the rotation", func() bool { return w.Key() != first })
+	took := consumertest.Eventually(t, time.Minute+consumertest.Slack, "the pods have the rotated key", hasKey)
 	t.Logf("the pods had the key after %v, %d reads", took, w.reads(exampleNamespace))
 	w.noSuperfluous(t, exampleNamespace, "after a late rotation")
 }
