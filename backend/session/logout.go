@@ -82,10 +82,14 @@ func (s *Session) Close(ctx context.Context) {
 	s.mu.Lock()
 	s.closed = true
 	s.stopIdle()
+	inUse := s.current != nil
 	s.mu.Unlock()
 	done := s.Ledger.logoutStarted(s.Login) // the next Session waits from now on
+	if inUse {                              // then the Login is a renewal, which may hang
+		s.startLogout(ctx, false)
+	}
+	s.awaitLogin(ctx)
 	s.startLogout(ctx, false)
-	s.awaitLogin(ctx) // its session is logged out at once
 	done()
 	s.Ledger.awaitLogouts(ctx, s.Login)
 }
