@@ -109,7 +109,7 @@ func bearsLoad(r fakegrid.RESTReading) bool { return r.OpenTokens != 1 && r.Toke
 // checks the rules.
 func TestNothingIsLostUnderChaos(t *testing.T) {
 	t.Parallel()
-	needVault(t)
+	programs.Need(t)
 	set := readSettings(t)
 	for range maxShortRuns {
 		if conclusive := runChaos(t, set); conclusive {

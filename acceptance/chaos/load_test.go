@@ -268,9 +268,9 @@ func (l *load) disturb(ctx context.Context, every time.Duration) {
 		}},
 		{"Vault killed", func() error {
 			began := time.Now()
-			l.v.kill()
+			l.v.Kill()
 			l.orphanSessions(began)
-			return l.restart(l.v.launch)
+			return l.restart(l.v.Launch)
 		}},
 		{"ECGrid hangs", func() error { l.grid.TakeDown(3*time.Second, true); return nil }},
 		{"Vault sealed", func() error {
@@ -290,12 +290,12 @@ func (l *load) restart(launch func() error) error {
 	if err := launch(); err != nil {
 		return err
 	}
-	return l.v.unseal()
+	return l.v.Unseal()
 }
 
 func (l *load) killPlugin() error {
 	defer l.orphanSessions(time.Now())
-	l.v.killPlugin()
+	l.v.KillPlugins()
 	return nil
 }
 

@@ -13,12 +13,7 @@
 package chaos
 
 import (
-	"errors"
-	"fmt"
-	"io"
-	"log"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"vault-plugin-ecgrid/acceptance/vaulttest"
@@ -27,48 +22,8 @@ import (
 const pluginName = vaulttest.PluginName
 
 // programs are the programs under test.
-var programs struct {
-	missing string // why there is no vault
-	vault   string
-	plugin  vaulttest.Plugin
-}
+var programs vaulttest.Programs
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	log.SetOutput(io.Discard) // net/http prints unexpected answers, with keys
-	dir, err := os.MkdirTemp("", "ecgrid-chaos")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		err = findPrograms(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "chaos:", err)
-		return 1
-	}
-	return m.Run()
-}
-
-func findPrograms(dir string) error {
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		return err
-	}
-	if programs.vault, err = vaulttest.FindVault(root); errors.Is(err, vaulttest.ErrNoVault) {
-		programs.missing = err.Error()
-		fmt.Fprintln(os.Stderr, "chaos: SKIPPED,", err)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	programs.plugin, err = vaulttest.InstallPlugin(root, filepath.Join(dir, "plugins"))
-	return err
-}
-
-func needVault(t *testing.T) {
-	t.Helper()
-	if programs.missing != "" {
-		t.Skip(programs.missing)
-	}
+func TestMain(m *testing.M) {
+	os.Exit(vaulttest.Main(m, "chaos", func(dir string) error { return programs.Find("../..", dir) }))
 }

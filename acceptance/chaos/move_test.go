@@ -18,7 +18,7 @@ const scheduledID = 7005 // its role has a rotation schedule
 // TestMove moves a mount with leases from SOAP to REST and back. It is not parallel, like
 // TestEveryReading.
 func TestMove(t *testing.T) {
-	needVault(t)
+	programs.Need(t)
 	users := append(usersFor(fakegrid.RESTReading{MaxPage: 1}), fakegrid.User{
 		ID: scheduledID, Login: "scheduled", Password: "Other-Passw0rd", AuthLevel: "General", NetworkID: 1,
 	})
@@ -120,7 +120,7 @@ func (l *life) moveAfterKill() error {
 	if err := l.read(keysPath(plainID), plainID); err != nil {
 		return err
 	}
-	l.v.killPlugin()
+	l.v.KillPlugins()
 	return l.await("the move after the kill", func() bool { return l.move() == nil })
 }
 
@@ -141,7 +141,7 @@ func (l *life) killWithSession() error {
 	if len(left) != 1 {
 		return fmt.Errorf("%d sessions are open", len(left))
 	}
-	l.v.killPlugin()
+	l.v.KillPlugins()
 	err := l.await("a read after the kill", func() bool { return l.do(http.MethodGet, keysPath(plainID), nil).OK() })
 	return errors.Join(err, l.awaitClosed(left[0].At.Add(time.Nanosecond)))
 }

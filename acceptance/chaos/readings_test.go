@@ -97,7 +97,7 @@ var steps = []step{
 // TestEveryReading runs the whole life of a mount in every reading of the REST
 // documentation, and over SOAP. It is not parallel: the chaos test measures times.
 func TestEveryReading(t *testing.T) {
-	needVault(t)
+	programs.Need(t)
 	v := startVault(t)
 	all := allLives(v)
 	var mu sync.Mutex

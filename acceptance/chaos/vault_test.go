@@ -5,13 +5,9 @@ package chaos
 import (
 	"bytes"
 	"context"
-	"errors"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,10 +16,7 @@ import (
 
 // vault is a real Vault on raft, whose data outlive its process.
 type vault struct {
-	dir       string
-	client    vaulttest.Client
-	unsealKey string
-	process   atomic.Pointer[vaulttest.Process]
+	*vaulttest.Node
 
 	mu      sync.Mutex
 	answers bytes.Buffer // to failed requests, and what else was recorded
@@ -34,51 +27,22 @@ type fields = map[string]any
 // startVault has the engine at each of these paths.
 func startVault(t *testing.T, mounts ...string) *vault {
 	t.Helper()
-	v := &vault{dir: t.TempDir()}
-	addr, trust, err := vaulttest.Config{Dir: v.dir, PluginDir: programs.plugin.Dir, Raft: true}.Write()
+	n, err := vaulttest.NewNode(programs.Vault, vaulttest.Config{Dir: t.TempDir(), PluginDir: programs.Plugin.Dir, Raft: true}, 45*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v.client = vaulttest.Client{Addr: addr, HTTP: &http.Client{
-		Timeout:   45 * time.Second,
-		Transport: &http.Transport{TLSClientConfig: trust, MaxIdleConnsPerHost: 64},
-	}}
-	t.Cleanup(v.kill)
-	if err := errors.Join(v.launch(), v.initialize(), v.unseal()); err != nil {
+	v := &vault{Node: n}
+	t.Cleanup(v.Kill)
+	if err := v.SetUp(); err != nil {
 		t.Fatalf("starting Vault: %v", err)
 	}
-	if err := v.client.EnableAudit(v.path(vaulttest.AuditFile)); err != nil {
+	if err := v.Install(programs.Plugin); err != nil {
 		t.Fatal(err)
 	}
-	v.must(t, http.MethodPut, "sys/plugins/catalog/secret/"+pluginName, fields{"sha256": programs.plugin.Sum, "command": pluginName, "version": programs.plugin.Version})
 	for _, mount := range mounts {
 		v.must(t, http.MethodPost, "sys/mounts/"+mount, fields{"type": pluginName})
 	}
 	return v
-}
-
-func (v *vault) path(name string) string { return filepath.Join(v.dir, name) }
-
-func (v *vault) launch() error {
-	p, err := vaulttest.Serve(programs.vault, v.dir, v.client)
-	v.process.Store(p)
-	return err
-}
-
-func (v *vault) initialize() (err error) {
-	v.unsealKey, v.client.Token, err = v.client.Initialize()
-	return err
-}
-
-func (v *vault) unseal() error { return v.client.Unseal(v.unsealKey) }
-
-// kill sends SIGKILL. It may be called again.
-func (v *vault) kill() { v.process.Load().Kill() }
-
-func (v *vault) killPlugin() {
-	for _, pid := range v.process.Load().Plugins() {
-		vaulttest.Signal(pid, syscall.SIGKILL)
-	}
 }
 
 // do sends one request, once. The status is 0 if there is no answer.
@@ -87,7 +51,7 @@ func (v *vault) do(method, path string, body any) vaulttest.Response {
 }
 
 func (v *vault) doContext(ctx context.Context, method, path string, body any) vaulttest.Response {
-	r, err := v.client.DoContext(ctx, method, path, body)
+	r, err := v.DoContext(ctx, method, path, body)
 	if err != nil {
 		v.recordAnswer([]byte(err.Error()))
 		return vaulttest.Response{}
@@ -120,7 +84,7 @@ func (v *vault) written() (map[string][]byte, error) {
 	all := map[string][]byte{"the answers": bytes.Clone(v.answers.Bytes())}
 	v.mu.Unlock()
 	for place, name := range map[string]string{"Vault's log and the plugin's stderr": "vault.log", "the audit log": "audit.log"} {
-		raw, err := os.ReadFile(v.path(name))
+		raw, err := os.ReadFile(v.Path(name))
 		if err != nil {
 			return nil, err
 		}

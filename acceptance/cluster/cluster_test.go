@@ -20,9 +20,9 @@ func TestCluster(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3)
 	if !testing.Short() {
-		command, next, err := programs.plugin.AddVersion(repoRoot(), nextVersion)
+		command, next, err := programs.Plugin.AddVersion(repoRoot, nextVersion)
 		must(t, err)
-		c.register(t, command, next)
+		must(t, c.nodes[0].Register(command, next))
 	}
 	c.table = newTable(t, "Events under load", "Event", "In the midst of", "Requests", "Failed", "Longest gap", "Leases held", "Leases lost", "Refused logins", "Sessions left", "Rotations twice", "Rotations lost")
 	for _, e := range events {
@@ -89,7 +89,7 @@ func (c *cluster) newSubject(t *testing.T, r rotation) *subject {
 	c.mounts++
 	s := &subject{cluster: c, grid: startGrid(t), rotation: r, mount: fmt.Sprint("ecgrid", c.mounts)}
 	c.grids = append(c.grids, s.grid)
-	c.write(t, "sys/mounts/"+s.mount, fields{"type": pluginName, "config": fields{"plugin_version": programs.plugin.Version}})
+	c.write(t, "sys/mounts/"+s.mount, fields{"type": pluginName, "config": fields{"plugin_version": programs.Plugin.Version}})
 	c.write(t, s.at("config"), s.loginConfig())
 	if r.prepare != nil {
 		r.prepare(t, s)

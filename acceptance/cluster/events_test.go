@@ -32,10 +32,10 @@ var events = []event{
 			await(t, patience, "the node has stepped down", func() bool { return !was.isActive() }) // it may finish requests before
 		}},
 	{name: "SIGKILL of the leader and its plugin", longest: time.Minute,
-		do:   func(t *testing.T, c *cluster, _ []string) { c.active(t).kill() },
+		do:   func(t *testing.T, c *cluster, _ []string) { c.active(t).KillAll() },
 		heal: restart},
 	{name: "restart of the leader (SIGTERM) and unseal", longest: 30 * time.Second, long: true,
-		do:   func(t *testing.T, c *cluster, _ []string) { c.active(t).process.Load().Stop() },
+		do:   func(t *testing.T, c *cluster, _ []string) { c.active(t).Process().Stop() },
 		heal: restart},
 	{name: "upgrade to a second registered version", longest: 30 * time.Second, long: true, do: upgrade},
 	{name: "plugin reload", longest: 30 * time.Second, long: true,

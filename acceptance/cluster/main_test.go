@@ -16,10 +16,8 @@ package cluster
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -32,54 +30,12 @@ const pluginName = vaulttest.PluginName
 type fields = map[string]any
 
 // programs are the programs under test.
-var programs struct {
-	missing string // why there is no vault
-	vault   string
-	plugin  vaulttest.Plugin
-}
+var programs vaulttest.Programs
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+const repoRoot = "../.."
 
-func run(m *testing.M) int {
-	// If GOTMPDIR is set, programs may not run from the default directory.
-	dir, err := os.MkdirTemp(os.Getenv("GOTMPDIR"), "ecgrid-cluster")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		err = findPrograms(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "cluster:", err)
-		return 1
-	}
-	return m.Run()
-}
-
-func findPrograms(dir string) (err error) {
-	if programs.vault, err = vaulttest.FindVault(repoRoot()); errors.Is(err, vaulttest.ErrNoVault) {
-		programs.missing = err.Error()
-		fmt.Fprintln(os.Stderr, "cluster: SKIPPED,", err)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	programs.plugin, err = vaulttest.InstallPlugin(repoRoot(), filepath.Join(dir, "plugins"))
-	return err
-}
-
-func repoRoot() string {
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		panic(err)
-	}
-	return root
-}
-
-func needVault(t *testing.T) {
-	t.Helper()
-	if programs.missing != "" {
-		t.Skip(programs.missing)
-	}
+func TestMain(m *testing.M) {
+	os.Exit(vaulttest.Main(m, "cluster", func(dir string) error { return programs.Find(repoRoot, dir) }))
 }
 
 // transport is that of all tests.

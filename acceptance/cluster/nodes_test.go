@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,12 +20,7 @@ import (
 const patience = 90 * time.Second
 
 // node is a Vault server.
-type node struct {
-	vaulttest.Client
-
-	dir     string
-	process atomic.Pointer[vaulttest.Process]
-}
+type node struct{ *vaulttest.Node }
 
 // cluster is a Vault of several Raft nodes. All have the same unseal key.
 type cluster struct {
@@ -42,14 +35,14 @@ type cluster struct {
 // startCluster starts n nodes with the plugin in the catalog. They end with the test.
 func startCluster(t *testing.T, n int) *cluster {
 	t.Helper()
-	needVault(t)
+	programs.Need(t)
 	c := &cluster{dir: t.TempDir()}
 	t.Cleanup(c.stop)
 	authority, err := testcert.NewAuthority()
 	must(t, err)
 	first := c.addNode(t, authority)
 	c.unsealKey, first.Token, err = first.Initialize()
-	must(t, errors.Join(err, first.Unseal(c.unsealKey)))
+	must(t, errors.Join(err, first.Client.Unseal(c.unsealKey)))
 	if n > 1 { // nodes vote after 10 s by default
 		c.write(t, "sys/storage/raft/autopilot/configuration", fields{"server_stabilization_time": "1s"})
 	}
@@ -59,7 +52,7 @@ func startCluster(t *testing.T, n int) *cluster {
 		must(t, c.unseal(other))
 	}
 	must(t, first.EnableAudit(c.auditPath()))
-	c.register(t, pluginName, programs.plugin)
+	must(t, first.Register(pluginName, programs.Plugin))
 	return c
 }
 
@@ -67,49 +60,31 @@ func startCluster(t *testing.T, n int) *cluster {
 func (c *cluster) addNode(t *testing.T, authority *testcert.Authority) *node {
 	t.Helper()
 	id := fmt.Sprint("node", len(c.nodes)+1)
-	n := &node{dir: filepath.Join(c.dir, id)}
-	c.nodes = append(c.nodes, n)
-	err := errors.New("not tried")
+	config := vaulttest.Config{Dir: filepath.Join(c.dir, id), PluginDir: programs.Plugin.Dir, Raft: true, NodeID: id, Authority: authority}
+	if len(c.nodes) > 0 {
+		config.Leaders = []string{c.nodes[0].Addr}
+	}
+	n, err := &node{}, errors.New("not tried")
 	for try := 0; err != nil && try < 5; try++ {
-		must(t, os.RemoveAll(n.dir))
-		must(t, os.Mkdir(n.dir, 0o700))
-		config := vaulttest.Config{Dir: n.dir, PluginDir: programs.plugin.Dir, Raft: true, NodeID: id, Authority: authority}
-		if len(c.nodes) > 1 {
-			config.Leaders = []string{c.nodes[0].Addr}
-		}
-		addr, trust, failed := config.Write()
+		must(t, os.RemoveAll(config.Dir))
+		must(t, os.Mkdir(config.Dir, 0o700))
+		made, failed := vaulttest.NewNode(programs.Vault, config, time.Minute) // as Vault's own client
 		must(t, failed)
-		n.Client = vaulttest.Client{Addr: addr, HTTP: &http.Client{
-			Timeout:   time.Minute, // as Vault's own client
-			Transport: &http.Transport{TLSClientConfig: trust, MaxIdleConnsPerHost: 64},
-		}}
-		err = n.launch()
+		n.Node, err = made, made.Launch()
 	}
 	must(t, err)
+	c.nodes = append(c.nodes, n)
 	return n
 }
 
 func (c *cluster) auditPath() string { return filepath.Join(c.dir, "audit.log") }
-func (n *node) logPath() string      { return filepath.Join(n.dir, "vault.log") }
-
-// register adds a version of the plugin to the catalog.
-func (c *cluster) register(t *testing.T, command string, p vaulttest.Plugin) {
-	t.Helper()
-	c.write(t, "sys/plugins/catalog/secret/"+pluginName, fields{"command": command, "sha256": p.Sum, "version": p.Version})
-}
-
-func (n *node) launch() error {
-	p, err := vaulttest.Serve(programs.vault, n.dir, n.Client)
-	n.process.Store(p)
-	return err
-}
 
 // relaunch starts a node that has ended. A connection of another process may have its port
 // for a moment.
 func (n *node) relaunch() error {
 	var err error
 	_ = within(patience, "the node starts", func() bool {
-		err = n.launch()
+		err = n.Launch()
 		return err == nil
 	})
 	return err
@@ -120,7 +95,7 @@ func (n *node) relaunch() error {
 // step-down.
 func (c *cluster) unseal(n *node) error {
 	accepted := false
-	return within(patience, n.dir+" is unsealed", func() bool {
+	return within(patience, n.Dir+" is unsealed", func() bool {
 		if !accepted {
 			r, err := n.Do(http.MethodPut, "sys/unseal", fields{"key": c.unsealKey})
 			accepted = err == nil && r.OK()
@@ -130,21 +105,10 @@ func (c *cluster) unseal(n *node) error {
 	})
 }
 
-// kill ends a node and its plugin with SIGKILL, as the loss of a machine does.
-func (n *node) kill() {
-	plugins := n.process.Load().Plugins()
-	n.process.Load().Kill()
-	for _, pid := range plugins {
-		vaulttest.Signal(pid, syscall.SIGKILL)
-	}
-}
-
 // stop ends all nodes. It may be called again.
 func (c *cluster) stop() {
 	for _, n := range c.nodes {
-		if n.process.Load().Running() {
-			n.kill()
-		}
+		n.KillAll()
 	}
 }
 
@@ -177,7 +141,7 @@ func (c *cluster) active(t *testing.T) *node {
 	var found *node
 	await(t, patience, "an active node", func() bool {
 		for _, n := range c.nodes {
-			if n.process.Load().Running() && n.isActive() {
+			if n.Process().Running() && n.isActive() {
 				if r, err := n.Do(http.MethodGet, "sys/health", nil); err == nil && r.OK() {
 					found = n
 					return true

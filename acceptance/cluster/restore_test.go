@@ -37,8 +37,8 @@ func newRestorable(t *testing.T) *restorable {
 func (c *cluster) cli(t *testing.T, args ...string) string {
 	t.Helper()
 	n := c.nodes[0]
-	cmd := exec.Command(programs.vault, args...)
-	cmd.Env = append(vaulttest.Environment(n.dir), "VAULT_ADDR="+n.Addr, "VAULT_TOKEN="+n.Token, "VAULT_CACERT="+filepath.Join(n.dir, "ca.pem"))
+	cmd := exec.Command(programs.Vault, args...)
+	cmd.Env = append(vaulttest.Environment(n.Dir), "VAULT_ADDR="+n.Addr, "VAULT_TOKEN="+n.Token, "VAULT_CACERT="+n.Path("ca.pem"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("vault %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -53,7 +53,7 @@ func (r *restorable) save(t *testing.T) {
 
 func (r *restorable) restore(t *testing.T) {
 	t.Helper()
-	before := r.nodes[0].process.Load().Plugins()
+	before := r.nodes[0].Process().Plugins()
 	r.cli(t, "operator", "raft", "snapshot", "restore", r.snapshot)
 	await(t, patience, "Vault has ended the plugin that knew more than the snapshot", func() bool {
 		for _, pid := range before {

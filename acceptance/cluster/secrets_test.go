@@ -14,7 +14,7 @@ func (c *cluster) checkSecrets(t *testing.T, grids ...*grid) {
 	t.Helper()
 	paths := []string{c.auditPath()}
 	for _, n := range c.nodes {
-		paths = append(paths, n.logPath())
+		paths = append(paths, n.Path("vault.log"))
 	}
 	byPrefix := map[[prefix]byte][]string{}
 	for _, g := range grids {

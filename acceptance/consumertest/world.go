@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"syscall"
 	"testing"
 	"time"
 
@@ -33,21 +32,17 @@ type fields = map[string]any
 
 // World is a Vault with the plugin at ecgrid/, and an ECGrid, both over TLS.
 type World struct {
-	vaulttest.Client // with the root token
+	*vaulttest.Node
 
-	Dir      string // a directory of the test; ca.pem in it is Vault's CA
 	VaultBin string
 	Grid     *simulator.Server
-
-	unsealKey string
-	process   *vaulttest.Process
 }
 
 // Start starts a World. Leases of the user's key last for ttl. Everything ends with the
 // test. Then Vault's log and audit log are searched for secrets.
 func Start(t testing.TB, ttl time.Duration) *World {
 	t.Helper()
-	w := &World{Dir: t.TempDir()}
+	w := &World{}
 	var err error
 	if w.VaultBin, err = vaulttest.FindVault(Root()); errors.Is(err, vaulttest.ErrNoVault) {
 		t.Skip(err)
@@ -56,8 +51,7 @@ func Start(t testing.TB, ttl time.Duration) *World {
 	w.Grid, err = simulator.Start(simulator.Options{}, simulator.ServerOptions{TLS: true})
 	Must(t, err)
 	t.Cleanup(func() { _ = w.Grid.Close() })
-	w.startVault(t)
-	t.Cleanup(func() { w.stop(t) })
+	w.startVault(t, t.TempDir())
 	w.mount(t, ttl)
 	return w
 }
@@ -83,21 +77,17 @@ func CacheDir() (string, error) {
 }
 
 // CAFile is the file with Vault's CA.
-func (w *World) CAFile() string { return filepath.Join(w.Dir, "ca.pem") }
+func (w *World) CAFile() string { return w.Path("ca.pem") }
 
-func (w *World) startVault(t testing.TB) {
+func (w *World) startVault(t testing.TB, dir string) {
 	t.Helper()
-	plugin, err := vaulttest.InstallPlugin(Root(), filepath.Join(w.Dir, "plugins"))
+	plugin, err := vaulttest.InstallPlugin(Root(), filepath.Join(dir, "plugins"))
 	Must(t, err)
-	addr, trust, err := vaulttest.Config{Dir: w.Dir, PluginDir: plugin.Dir, Raft: true}.Write()
+	w.Node, err = vaulttest.NewNode(w.VaultBin, vaulttest.Config{Dir: dir, PluginDir: plugin.Dir, Raft: true}, time.Minute)
 	Must(t, err)
-	w.Client = vaulttest.Client{Addr: addr, HTTP: &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: trust}}}
-	w.process, err = vaulttest.Serve(w.VaultBin, w.Dir, w.Client)
-	Must(t, err)
-	w.unsealKey, w.Token, err = w.Initialize()
-	Must(t, errors.Join(err, w.Unseal(w.unsealKey)))
-	Must(t, w.EnableAudit(w.auditPath()))
-	w.Write(t, "sys/plugins/catalog/secret/"+vaulttest.PluginName, fields{"command": vaulttest.PluginName, "sha256": plugin.Sum, "version": plugin.Version})
+	t.Cleanup(func() { w.stop(t) })
+	Must(t, w.SetUp())
+	Must(t, w.Install(plugin))
 }
 
 func (w *World) mount(t testing.TB, ttl time.Duration) {
@@ -169,30 +159,17 @@ func (w *World) ECGridDown() (up func()) {
 
 // VaultDown kills Vault with SIGKILL. Up starts and unseals it again.
 func (w *World) VaultDown(t testing.TB) (up func()) {
-	plugins := w.process.Plugins()
-	w.process.Kill()
-	for _, pid := range plugins {
-		vaulttest.Signal(pid, syscall.SIGKILL)
-	}
+	w.KillAll()
 	return func() {
 		t.Helper()
-		var err error
-		w.process, err = vaulttest.Serve(w.VaultBin, w.Dir, w.Client)
-		Must(t, err)
-		Must(t, w.Unseal(w.unsealKey))
+		Must(t, w.Launch())
+		Must(t, w.Unseal())
 	}
 }
 
-func (w *World) auditPath() string { return filepath.Join(w.Dir, "audit.log") }
-func (w *World) logPath() string   { return filepath.Join(w.Dir, "vault.log") }
-
 func (w *World) stop(t testing.TB) {
-	plugins := w.process.Plugins()
-	w.process.Stop()
-	for _, pid := range plugins {
-		vaulttest.Signal(pid, syscall.SIGKILL)
-	}
-	for _, path := range []string{w.logPath(), w.auditPath()} {
-		CheckLog(t, path, w.Grid.Secrets()...)
+	w.Stop()
+	for _, name := range []string{"vault.log", vaulttest.AuditFile} {
+		CheckLog(t, w.Path(name), w.Grid.Secrets()...)
 	}
 }

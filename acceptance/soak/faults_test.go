@@ -88,19 +88,19 @@ type failover struct {
 
 var failovers = []failover{
 	{"SIGKILL of Vault, restart and unseal", func(v *vault) error {
-		v.kill()
-		if err := v.launch(); err != nil {
+		v.Kill()
+		if err := v.Launch(); err != nil {
 			return err
 		}
-		return v.unseal()
+		return v.Unseal()
 	}},
 	{"SIGKILL of the plugin", func(v *vault) error {
-		v.killPlugin()
+		v.KillPlugins()
 		return nil
 	}},
 	{"seal and unseal", func(v *vault) error {
 		v.do(http.MethodPut, "sys/seal", nil)
-		return v.unseal()
+		return v.Unseal()
 	}},
 	{"reload of the plugin", func(v *vault) error {
 		v.do(http.MethodPut, "sys/plugins/reload/backend", fields{"plugin": pluginName})

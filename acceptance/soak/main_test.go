@@ -14,10 +14,7 @@ package soak
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,55 +27,30 @@ import (
 const pluginName = vaulttest.PluginName
 
 // programs are the programs under test.
-var programs struct {
-	missing string // why nothing can be tested
-	vault   string
-	plugin  vaulttest.Plugin
-}
+var programs vaulttest.Programs
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	log.SetOutput(io.Discard) // net/http prints unexpected answers, with keys
-	dir, err := os.MkdirTemp(os.Getenv("GOTMPDIR"), "ecgrid-soak")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		err = findPrograms(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "soak:", err)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(vaulttest.Main(m, "soak", findPrograms)) }
 
 func findPrograms(dir string) error {
+	if _, err := os.Stat("/proc/self/fd"); err != nil {
+		programs.Missing = "no /proc to measure processes with"
+		fmt.Fprintln(os.Stderr, "SKIPPED:", programs.Missing)
+		return nil
+	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		return err
 	}
-	programs.vault, err = vaulttest.FindVault(root)
-	if _, noProc := os.Stat("/proc/self/fd"); err == nil && noProc != nil {
-		err = errors.New("no /proc to measure processes with")
-		programs.missing = err.Error()
+	if _, err := vaulttest.FindVault(root); err == nil {
+		binary := filepath.Join(dir, "plugin-with-probe")
+		if err := buildWithProbe(root, dir, binary); err != nil {
+			return err
+		}
+		if err := os.Setenv("PLUGIN_BIN", binary); err != nil { // Find copies it
+			return err
+		}
 	}
-	if errors.Is(err, vaulttest.ErrNoVault) || programs.missing != "" {
-		programs.missing = err.Error()
-		fmt.Fprintln(os.Stderr, "soak: SKIPPED,", err)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	binary := filepath.Join(dir, "plugin-with-probe")
-	if err := buildWithProbe(root, dir, binary); err != nil {
-		return err
-	}
-	if err := os.Setenv("PLUGIN_BIN", binary); err != nil { // InstallPlugin copies it
-		return err
-	}
-	programs.plugin, err = vaulttest.InstallPlugin(root, filepath.Join(dir, "plugins"))
-	return err
+	return programs.Find(root, dir)
 }
 
 // buildWithProbe builds the plugin with testdata/probe.go, which reports its goroutines.
@@ -103,13 +75,6 @@ func buildWithProbe(root, dir, binary string) error {
 		return fmt.Errorf("building the plugin: %w\n%s", err, out)
 	}
 	return nil
-}
-
-func needVault(t *testing.T) {
-	t.Helper()
-	if programs.missing != "" {
-		t.Skip(programs.missing)
-	}
 }
 
 // longRun is the shortest run in which the plugin is warm early enough to compare its

@@ -123,11 +123,11 @@ func parentOf(pid int) (int, error) {
 // measure measures everything. Storage is slow to list, so that is optional.
 func (w *world) measure(phase string, withStorage bool) sample {
 	s := sample{at: time.Since(w.began), phase: phase, figures: map[string]float64{}}
-	pids := w.v.process.Load().Plugins()
+	pids := w.v.Process().Plugins()
 	s.figures[figProcesses] = float64(len(pids))
 	if len(pids) == 1 {
 		_, port, _ := net.SplitHostPort(w.grid.Addr)
-		process, err := measureProcess(filepath.Join(programs.plugin.Dir, pluginName), pids[0], port)
+		process, err := measureProcess(filepath.Join(programs.Plugin.Dir, pluginName), pids[0], port)
 		parent, err2 := parentOf(pids[0])
 		vault, err3 := procStatus(parent)
 		if errors.Join(err, err2, err3) == nil {

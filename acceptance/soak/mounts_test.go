@@ -18,7 +18,7 @@ const (
 // TestMounts mounts the engine, uses it and unmounts it again and again, beside a mount that
 // stays, since the process ends with the last one.
 func TestMounts(t *testing.T) {
-	needVault(t)
+	programs.Need(t)
 	parallelIfShort(t)
 	times := shortMounts
 	if soakTime(t) > 0 {
@@ -88,12 +88,12 @@ func (w *world) checkLastUnmount(t *testing.T) {
 	for _, m := range w.mounts {
 		w.v.must(t, http.MethodDelete, "sys/mounts/"+m.path, nil)
 	}
-	w.await(t, 30*time.Second, "the plugin process has ended", func() bool { return len(w.v.process.Load().Plugins()) == 0 })
+	w.await(t, 30*time.Second, "the plugin process has ended", func() bool { return len(w.v.Process().Plugins()) == 0 })
 	w.mounts = nil
 	if n := w.grid.OpenSessions(); n > 0 {
 		t.Errorf("%d sessions are open after the last unmount", n)
 	}
-	probes, err := filepath.Glob(filepath.Join(programs.plugin.Dir, "*.probe"))
+	probes, err := filepath.Glob(filepath.Join(programs.Plugin.Dir, "*.probe"))
 	if err != nil || len(probes) == 0 {
 		t.Errorf("the probe has written nothing: %v", err)
 	}

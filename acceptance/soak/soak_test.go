@@ -36,7 +36,7 @@ const (
 // TestSoak runs load and failures, then the same with failovers, and at last waits until
 // nothing is left of either.
 func TestSoak(t *testing.T) {
-	needVault(t)
+	programs.Need(t)
 	parallelIfShort(t)
 	duration, seed := soakTime(t), rand.Uint64()
 	if text := os.Getenv("ECGRID_SOAK_SEED"); text != "" {

@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -18,38 +15,31 @@ import (
 )
 
 // vault is a real Vault on raft, whose storage can be listed.
-type vault struct {
-	dir       string
-	client    vaulttest.Client
-	unsealKey string
-	process   atomic.Pointer[vaulttest.Process]
-}
+type vault struct{ *vaulttest.Node }
 
 type fields = map[string]any
 
 func startVault(t *testing.T) *vault {
 	t.Helper()
-	v := &vault{dir: t.TempDir()}
-	addr, trust, err := vaulttest.Config{Dir: v.dir, PluginDir: programs.plugin.Dir, Raft: true}.Write()
+	n, err := vaulttest.NewNode(programs.Vault, vaulttest.Config{Dir: t.TempDir(), PluginDir: programs.Plugin.Dir, Raft: true}, 45*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v.client = vaulttest.Client{Addr: addr, HTTP: &http.Client{
-		Timeout:   45 * time.Second,
-		Transport: &http.Transport{TLSClientConfig: trust, MaxIdleConnsPerHost: 64},
-	}}
-	t.Cleanup(v.kill)
-	if err := errors.Join(v.adjustConfig(), v.launch(), v.initialize(), v.unseal()); err != nil {
+	v := &vault{n}
+	t.Cleanup(v.Kill)
+	if err := errors.Join(v.adjustConfig(), v.SetUp()); err != nil {
 		t.Fatalf("starting Vault: %v", err)
 	}
-	v.must(t, http.MethodPut, "sys/plugins/catalog/secret/"+pluginName, fields{"sha256": programs.plugin.Sum, "command": pluginName, "version": programs.plugin.Version})
+	if err := v.Register(pluginName, programs.Plugin); err != nil {
+		t.Fatal(err)
+	}
 	return v
 }
 
 // adjustConfig lets the root token list the storage. It also logs less: a trace of half an
 // hour fills the disk.
 func (v *vault) adjustConfig() error {
-	path := filepath.Join(v.dir, "vault.hcl")
+	path := v.Path("vault.hcl")
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -58,31 +48,9 @@ func (v *vault) adjustConfig() error {
 	return os.WriteFile(path, []byte(text), 0o600)
 }
 
-func (v *vault) launch() error {
-	p, err := vaulttest.Serve(programs.vault, v.dir, v.client)
-	v.process.Store(p)
-	return err
-}
-
-func (v *vault) initialize() (err error) {
-	v.unsealKey, v.client.Token, err = v.client.Initialize()
-	return err
-}
-
-func (v *vault) unseal() error { return v.client.Unseal(v.unsealKey) }
-
-// kill sends SIGKILL. It may be called again.
-func (v *vault) kill() { v.process.Load().Kill() }
-
-func (v *vault) killPlugin() {
-	for _, pid := range v.process.Load().Plugins() {
-		vaulttest.Signal(pid, syscall.SIGKILL)
-	}
-}
-
 // do sends one request, once. The status is 0 if there is no answer.
 func (v *vault) do(method, path string, body any) vaulttest.Response {
-	r, err := v.client.Do(method, path, body)
+	r, err := v.Do(method, path, body)
 	if err != nil {
 		return vaulttest.Response{}
 	}
@@ -112,7 +80,7 @@ func (v *vault) mount(t *testing.T, path string) (storage string) {
 
 // list returns the keys of all entries below a path of Vault's storage, without the path.
 func (v *vault) list(path string) ([]string, error) {
-	r, err := v.client.Do("LIST", "sys/raw/"+path, nil)
+	r, err := v.Do("LIST", "sys/raw/"+path, nil)
 	if err != nil || r.Status == http.StatusNotFound {
 		return nil, err
 	}
