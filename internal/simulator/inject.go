@@ -177,7 +177,7 @@ func (s *Simulator) handle(w http.ResponseWriter, r *http.Request, x *request) {
 	s.journal.begin(c)
 	fault := s.takeFault(x.op, x.transport)
 	c.Injected = fault != nil
-	entry.begin(x, s.callerOf(x), fault)
+	s.beginEntry(entry, x, fault)
 	s.mu.Unlock()
 
 	// The call ends before its answer is sent. A client that has the answer finds it

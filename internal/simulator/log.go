@@ -88,12 +88,12 @@ func (s *Simulator) serveLogged(w http.ResponseWriter, r *http.Request) {
 	s.route(counted, r)
 }
 
-// begin does nothing without a log, like end.
-func (e *LogEntry) begin(x *request, userID int32, f *Fault) {
+// beginEntry does nothing without a log, like end. The caller holds mu.
+func (s *Simulator) beginEntry(e *LogEntry, x *request, f *Fault) {
 	if e == nil {
 		return
 	}
-	e.Transport, e.Op, e.UserID = x.transport, x.op, userID
+	e.Transport, e.Op, e.UserID = x.transport, x.op, s.callerOf(x)
 	if f != nil {
 		e.Fault = cmp.Or(string(f.Answer), string(f.Cause), "timing")
 	}

@@ -44,8 +44,7 @@ func TestCIMistakesAreFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	right := string(raw)
-	for old, wrong := range map[string]string{
+	mistakesAreFound(t, string(raw), map[string]string{
 		"needs: [lint, ":          "needs: [lints, ",
 		"go-version-file:":        "go-versions-file:",
 		"${{ github.event_name":   "${{ github.event",
@@ -55,15 +54,7 @@ func TestCIMistakesAreFound(t *testing.T) {
 		"run: scripts/vuln.sh":    "run: scripts/vulns.sh",
 		"run: make release":       "run: make release VERSION=${{ github.ref_name }}",
 		"    timeout-minutes: 90": "    permissions: {id-token: write}",
-	} {
-		if !strings.Contains(right, old) {
-			t.Errorf("the workflow has no %q", old)
-		}
-		mistaken := strings.Replace(right, old, wrong, 1)
-		if len(lint(t, mistaken)) == 0 && len(ciProblems(t, mistaken)) == 0 {
-			t.Errorf("the workflow with %q passes", wrong)
-		}
-	}
+	}, func(content string) bool { return len(lint(t, content)) > 0 || len(ciProblems(t, content)) > 0 })
 }
 
 var makeTarget = regexp.MustCompile(`(?m)^([a-z-]+):`)

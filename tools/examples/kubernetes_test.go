@@ -97,20 +97,12 @@ func TestMistakesAreFound(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for right, wrong := range mistakes {
-			if strings.Count(string(raw), right) < 1 {
-				t.Errorf("%s has no %q", file, right)
-			}
-			found := false
-			for _, document := range strings.Split(strings.Replace(string(raw), right, wrong, 1), "\n---\n") {
-				if _, err := valid(custom, document); err != nil {
-					found = true
-				}
-			}
-			if !found {
-				t.Errorf("%s with %q passes", file, wrong)
-			}
-		}
+		mistakesAreFound(t, string(raw), mistakes, func(manifest string) bool {
+			return slices.ContainsFunc(strings.Split(manifest, "\n---\n"), func(document string) bool {
+				_, err := valid(custom, document)
+				return err != nil
+			})
+		})
 	}
 }
 
