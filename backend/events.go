@@ -47,9 +47,9 @@ func (c *connections) sendEvent(e Event) {
 	c.events.add(e)
 }
 
-// sendRotationEvent counts a rotation and sends an event about it. A rotation that was not due after all,
-// or that a mount that is being removed refuses, causes none.
-func (c *connections) sendRotationEvent(e Event, failed error) {
+// rotationEnded counts a rotation and sends an event about it. One that was not due after all,
+// or that a mount that is being removed refuses, is not counted and has no event.
+func (c *connections) rotationEnded(e Event, failed error) {
 	m := meaningOf(failed)
 	if m.skipped {
 		return

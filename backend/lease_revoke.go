@@ -50,7 +50,7 @@ func (l *leases) endKey(ctx context.Context, lease Lease) error {
 	m := meaningOf(err)
 	userIsGone := m.endsLease && m.revokeAnyway
 	if replaced || err != nil && !userIsGone {
-		l.sendRotationEvent(Event{Kind: EventKeyRotation, Role: lease.Role, UserID: lease.UserID, Reason: ReasonLeaseEnd}, err)
+		l.rotationEnded(Event{Kind: EventKeyRotation, Role: lease.Role, UserID: lease.UserID, Reason: ReasonLeaseEnd}, err)
 	}
 	if !m.revokeAnyway {
 		return err

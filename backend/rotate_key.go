@@ -27,7 +27,7 @@ type keyRotator struct{ *connections }
 // any other.
 func (k *keyRotator) RotateKey(ctx context.Context, userID int32) (KeyRotation, error) {
 	done, err := k.replaceIf(ctx, userID, always)
-	k.sendRotationEvent(Event{Kind: EventKeyRotation, UserID: userID, Reason: ReasonManual}, err)
+	k.rotationEnded(Event{Kind: EventKeyRotation, UserID: userID, Reason: ReasonManual}, err)
 	return done, err
 }
 

@@ -17,13 +17,13 @@ func (r *roles) RotateRole(ctx context.Context, name string) (KeyRotation, error
 	event := Event{Kind: EventKeyRotation, Role: name, UserID: role.UserID, Reason: ReasonManual}
 	done, err := r.rotator.replaceIf(ctx, role.UserID, always)
 	if err != nil {
-		r.sendRotationEvent(event, err)
+		r.rotationEnded(event, err)
 		return KeyRotation{}, err
 	}
 	if err := r.recordRotation(ctx, name, role.UserID, nil); err != nil {
 		done.Warnings = append(done.Warnings, "the key was rotated, but the role's last_rotation could not be stored")
 	}
-	r.sendRotationEvent(event, nil)
+	r.rotationEnded(event, nil)
 	return done, nil
 }
 
@@ -66,7 +66,7 @@ func (r *roles) rotateDue(ctx context.Context, name string) error {
 		return failed
 	}
 	err = errors.Join(failed, r.recordRotation(ctx, name, role.UserID, failed))
-	r.sendRotationEvent(Event{Kind: EventKeyRotation, Role: name, UserID: role.UserID, Reason: ReasonSchedule, Modified: failed == nil}, err)
+	r.rotationEnded(Event{Kind: EventKeyRotation, Role: name, UserID: role.UserID, Reason: ReasonSchedule, Modified: failed == nil}, err)
 	return err
 }
 

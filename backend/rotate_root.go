@@ -45,7 +45,7 @@ func (r *rootRotator) rotateLocked(ctx context.Context, why Reason) (time.Time, 
 		r.Logger.Error("rotate-root failed", "error", message)
 		r.record(ctx, func(rotation Rotation) Rotation { return rotation.failed(message, r.Clock.Now()) })
 	}
-	r.sendRotationEvent(Event{Kind: EventRootRotation, Reason: why}, err)
+	r.rotationEnded(Event{Kind: EventRootRotation, Reason: why}, err)
 	if errors.Is(err, ErrUnconfirmed) {
 		r.sendSettledEvent(at, err)
 	}

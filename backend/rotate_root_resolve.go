@@ -42,9 +42,9 @@ func (r *rootRotator) sendSettledEvent(at time.Time, err error) {
 	settled := Event{Kind: EventRootRotation, Reason: ReasonSettled}
 	switch unchanged := (foundUnchanged{}); {
 	case errors.As(err, &unchanged):
-		r.sendRotationEvent(settled, ErrNotApplied)
+		r.rotationEnded(settled, ErrNotApplied)
 	case err == nil && !at.IsZero():
-		r.sendRotationEvent(settled, nil)
+		r.rotationEnded(settled, nil)
 	}
 }
 
