@@ -284,7 +284,7 @@ func newAgent(t *testing.T, m *mount, example string) *agent {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("the commands of examples/agent/README.md: %v\n%s", err, out)
 	}
-	a.replace("https://vault.example.com:8200", m.addr)
+	a.replace("https://vault.example.com:8200", m.node.Addr)
 	a.replace("/etc/vault-agent/role_id", filepath.Join(a.dir, "role_id"))
 	a.replace("/etc/vault-agent/secret_id", filepath.Join(a.dir, "secret_id"))
 	return a
@@ -326,7 +326,7 @@ func (a *agent) command(name, writes string, then ...string) func() string {
 }
 
 func (a *agent) env() []string {
-	env := []string{"VAULT_ADDR=" + a.m.addr, "VAULT_CACERT=" + a.m.caPath()}
+	env := []string{"VAULT_ADDR=" + a.m.node.Addr, "VAULT_CACERT=" + a.m.caPath()}
 	for _, e := range vaulttest.Environment(a.dir) {
 		if found, is := strings.CutPrefix(e, "PATH="); is {
 			e = "PATH=" + filepath.Join(a.dir, "bin") + string(os.PathListSeparator) + found

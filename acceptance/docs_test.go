@@ -223,7 +223,7 @@ func (p page) start(t *testing.T) (*vault, *ecgrid) {
 		}
 		writeFile(t, v.dir, "vault.hcl", string(config))
 	}
-	if err := errors.Join(v.launch(), v.initialize(), v.unseal(), v.enableAudit()); err != nil {
+	if err := errors.Join(v.setUp(), v.enableAudit()); err != nil {
 		t.Fatalf("%v\n%s", err, tail(v.logPath()))
 	}
 	if p.bare {
@@ -250,7 +250,7 @@ func (p page) environment(t *testing.T, work string, v *vault, g *ecgrid) []stri
 	env := []string{
 		"HOME=" + filepath.Join(work, "home"),
 		"PATH=" + filepath.Join(work, "bin") + string(filepath.ListSeparator) + os.Getenv("PATH"),
-		"VAULT_ADDR=" + v.addr, "VAULT_CACERT=" + v.caPath(), "VAULT_TOKEN=" + v.token,
+		"VAULT_ADDR=" + v.node.Addr, "VAULT_CACERT=" + v.caPath(), "VAULT_TOKEN=" + v.token,
 		"CURL_CA_BUNDLE=" + v.caPath(),
 		"PLUGIN_DIRECTORY=" + dir, "ECGRID_LOGIN=" + docsLogin, "ECGRID_PASSWORD=" + docsPassword,
 		"ECGRID_SIMULATOR=" + strings.TrimSuffix(g.REST, "/v2") + simulator.AdminPath,

@@ -27,7 +27,7 @@ func TestMetricsOnVault(t *testing.T) {
 	calls := m.Count("")
 	team := m.withRules(t, `path "`+m.at("metrics")+`" { capabilities = ["read"] }`)
 	for header, value := range map[string]string{"X-Vault-Token": team.token, "Authorization": "Bearer " + team.token} {
-		req, err := http.NewRequest(http.MethodGet, v.addr+"/v1/"+m.at("metrics"), nil)
+		req, err := http.NewRequest(http.MethodGet, v.node.Addr+"/v1/"+m.at("metrics"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,7 +100,7 @@ func newMonitored(t *testing.T) monitored {
 	m.writeExamplePolicy(t, "monitoring")
 	dir := t.TempDir()
 	config := exampleFile(t, "monitoring/prometheus.yaml")
-	for old, own := range map[string]string{"vault.example.com:8200": strings.TrimPrefix(m.addr, "https://"), "scrape_interval: 30s": "scrape_interval: 1s\n  evaluation_interval: 1s"} {
+	for old, own := range map[string]string{"vault.example.com:8200": strings.TrimPrefix(m.node.Addr, "https://"), "scrape_interval: 30s": "scrape_interval: 1s\n  evaluation_interval: 1s"} {
 		if !strings.Contains(config, old) {
 			t.Fatalf("prometheus.yaml has no %s", old)
 		}

@@ -43,7 +43,7 @@ func newOperator(t *testing.T, v *vault, r releases) *operator {
 		}
 	}
 	o.env = append(vaulttest.Environment(v.dir), "PATH="+filepath.Join(o.dir, "bin")+string(os.PathListSeparator)+os.Getenv("PATH"),
-		"VAULT_ADDR="+v.addr, "VAULT_CACERT="+v.caPath(), "VAULT_TOKEN="+v.token, "PLUGIN_DIRECTORY="+suite.pluginDir)
+		"VAULT_ADDR="+v.node.Addr, "VAULT_CACERT="+v.caPath(), "VAULT_TOKEN="+v.token, "PLUGIN_DIRECTORY="+suite.pluginDir)
 	o.addKeyring(t, r.signer)
 	page := strings.ReplaceAll(string(readAll(filepath.Join(repoRoot(), "docs", "release.md"))), "linux_amd64", runtime.GOOS+"_"+runtime.GOARCH)
 	blocks, err := readBlocks(page)

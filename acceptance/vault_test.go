@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -33,11 +32,9 @@ const (
 type vault struct {
 	*client
 
-	dir       string
-	addr      string // https://127.0.0.1:port
-	unsealKey string
-	mounts    atomic.Int32
-	process   atomic.Pointer[vaulttest.Process]
+	dir    string
+	node   *vaulttest.Node // nil before it is configured
+	mounts atomic.Int32
 
 	mu       sync.Mutex
 	failures bytes.Buffer // the output of every failed command and request
@@ -56,7 +53,7 @@ func startVault(s storage) (*vault, error) {
 	if err := v.configure(s); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(v.launch(), v.initialize(), v.unseal(), v.enableAudit(), v.registerPlugin()); err != nil {
+	if err := errors.Join(v.setUp(), v.enableAudit(), v.registerPlugin()); err != nil {
 		v.stop()
 		return nil, fmt.Errorf("starting Vault: %w\n%s", err, tail(v.logPath()))
 	}
@@ -67,31 +64,26 @@ func (v *vault) logPath() string   { return filepath.Join(v.dir, "vault.log") }
 func (v *vault) auditPath() string { return filepath.Join(v.dir, vaulttest.AuditFile) }
 func (v *vault) caPath() string    { return filepath.Join(v.dir, "ca.pem") }
 
-func (v *vault) configure(s storage) error {
-	addr, trust, err := vaulttest.Config{Dir: v.dir, PluginDir: suite.pluginDir, Raft: s == raft}.Write()
-	v.addr = addr
-	v.client = &client{vault: v, http: &http.Client{
-		Timeout:   time.Minute,
-		Transport: &http.Transport{TLSClientConfig: trust, MaxIdleConnsPerHost: 256},
-	}}
+func (v *vault) configure(s storage) (err error) {
+	v.node, err = vaulttest.NewNode(suite.vaultBin, vaulttest.Config{Dir: v.dir, PluginDir: suite.pluginDir, Raft: s == raft}, time.Minute)
+	if err == nil {
+		v.client = &client{vault: v, http: v.node.HTTP}
+	}
 	return err
 }
 
-// launch starts the process and waits until it answers.
-func (v *vault) launch() error {
-	p, err := vaulttest.Serve(suite.vaultBin, v.dir, v.api())
-	v.process.Store(p)
+func (v *vault) launch() error { return v.node.Launch() }
+
+// setUp launches, initializes and unseals the server.
+func (v *vault) setUp() error {
+	err := v.node.SetUp()
+	v.client.token = v.node.Token
 	return err
 }
 
-func (v *vault) initialize() (err error) {
-	v.unsealKey, v.client.token, err = v.api().Initialize()
-	return err
-}
+func (v *vault) unseal() error { return v.node.Unseal() }
 
-func (v *vault) unseal() error { return v.api().Unseal(v.unsealKey) }
-
-func (v *vault) enableAudit() error { return v.api().EnableAudit(v.auditPath()) }
+func (v *vault) enableAudit() error { return v.node.EnableAudit(v.auditPath()) }
 
 func (v *vault) registerPlugin() error {
 	out, code := v.cli("plugin", "register", "-sha256="+suite.pluginSum, "-version="+suite.pluginVersion, "secret", pluginName)
@@ -102,7 +94,7 @@ func (v *vault) registerPlugin() error {
 }
 
 // kill sends SIGKILL.
-func (v *vault) kill() { v.process.Load().Kill() }
+func (v *vault) kill() { v.node.Kill() }
 
 // restart starts a killed raft Vault again.
 func (v *vault) restart(t *testing.T) {
@@ -112,17 +104,12 @@ func (v *vault) restart(t *testing.T) {
 	}
 }
 
-func (v *vault) running() bool { return v.process.Load().Running() }
+func (v *vault) running() bool { return v.node != nil && v.node.Process().Running() }
 
 // stop ends the server and any plugin process that is left. It may be called again.
 func (v *vault) stop() {
-	if !v.running() {
-		return
-	}
-	plugins := v.process.Load().Plugins()
-	v.process.Load().Stop()
-	for _, pid := range plugins {
-		vaulttest.Signal(pid, syscall.SIGKILL)
+	if v.running() {
+		v.node.Stop()
 	}
 }
 
@@ -132,7 +119,7 @@ func (v *vault) pluginPID(t *testing.T) int {
 	t.Helper()
 	var pids []int
 	eventually(t, 10*time.Second, "one plugin process", func() bool {
-		pids = v.process.Load().Plugins()
+		pids = v.node.Process().Plugins()
 		return len(pids) == 1
 	})
 	return pids[0]
@@ -203,7 +190,7 @@ func (c *client) withToken(token string) *client {
 }
 
 func (c *client) api() vaulttest.Client {
-	return vaulttest.Client{HTTP: c.http, Addr: c.vault.addr, Token: c.token}
+	return vaulttest.Client{HTTP: c.http, Addr: c.vault.node.Addr, Token: c.token}
 }
 
 type answer = vaulttest.Response
@@ -225,7 +212,7 @@ func (c *client) cli(args ...string) (string, int) {
 func (c *client) cliInput(stdin string, args ...string) (string, int) {
 	cmd := exec.Command(suite.vaultBin, args...)
 	cmd.Dir = c.vault.dir
-	cmd.Env = append(vaulttest.Environment(c.vault.dir), "VAULT_ADDR="+c.vault.addr, "VAULT_CACERT="+c.vault.caPath(), "VAULT_TOKEN="+c.token)
+	cmd.Env = append(vaulttest.Environment(c.vault.dir), "VAULT_ADDR="+c.vault.node.Addr, "VAULT_CACERT="+c.vault.caPath(), "VAULT_TOKEN="+c.token)
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	if err == nil {

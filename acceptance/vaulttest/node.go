@@ -35,7 +35,7 @@ func NewNode(bin string, c Config, timeout time.Duration) (*Node, error) {
 }
 
 func newHTTPClient(trust *tls.Config, timeout time.Duration) *http.Client {
-	return &http.Client{Timeout: timeout, Transport: &http.Transport{TLSClientConfig: trust, MaxIdleConnsPerHost: 64}}
+	return &http.Client{Timeout: timeout, Transport: &http.Transport{TLSClientConfig: trust, MaxIdleConnsPerHost: 256}}
 }
 
 // Path returns the path of a file in Dir.
