@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
 
 # Builds a program of a module in tools/ once per machine, into the user's cache. For sourcing
-# by vault.sh and tofu.sh, which set the variables and functions named here:
+# by vault.sh, tofu.sh and prometheus.sh, which set the variables and functions named here:
 #
 #   me        the script, for messages
 #   what      the program and its version, for messages
@@ -10,6 +10,7 @@
 #   cache     the directory for it, in ${XDG_CACHE_HOME:-$HOME/.cache}/vault-plugin-ecgrid
 #   bin       the program in it
 #   advice    what to do if it cannot be built
+#   build_command  what to type to build it, if that is not the script alone
 #   version_of FILE, compile (writes $tmp, with go build -v)
 #
 # shellcheck shell=sh disable=SC2154
@@ -109,7 +110,7 @@ cached_or_built() {
 	lock=$cache/lock
 	good_build && found "$bin"
 	if [ "$1" = --no-build ]; then
-		say "no suitable program on PATH or in $cache: run scripts/$me, which builds one"
+		say "no suitable program on PATH or in $cache: run ${build_command:-scripts/$me}, which builds one"
 		exit 3
 	fi
 	command -v go >/dev/null 2>&1 || die "put Go $(sed -n 's/^go //p' "$root/go.mod") or newer on PATH"

@@ -15,15 +15,11 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 # shellcheck source=scripts/env.sh
 . "$root/scripts/env.sh"
 
-say() { printf 'prometheus.sh: %s\n' "$*" >&2; }
-die() {
-	say "$*"
-	exit 1
-}
-found() {
-	printf '%s\n' "$1"
-	exit 0
-}
+me=prometheus.sh
+packages=1100
+# shellcheck source=scripts/build_once.sh
+. "$root/scripts/build_once.sh"
+
 runs() { "$1" --version </dev/null >/dev/null 2>&1; }
 
 name=${1:-}
@@ -44,27 +40,19 @@ fi
 
 version=$(sed -n 's|^[[:space:]]*github.com/prometheus/prometheus \(v[^[:space:]]*\).*|\1|p' "$root/tools/monitoring/go.mod")
 [ -n "$version" ] || die "tools/monitoring/go.mod has no version of github.com/prometheus/prometheus"
+# A build from the module does not know its version.
+version_of() { ! runs "$1" || printf '%s\n' "$version"; }
+
+compile() {
+	cd "$root/tools/monitoring"
+	CGO_ENABLED=0 exec go build -v -tags remove_all_sd -trimpath -ldflags '-s -w' -o "$tmp" "github.com/prometheus/prometheus/cmd/$name"
+}
+
+what="$name $version"
+advice="Put one on PATH, or set $(echo "$name" | tr '[:lower:]' '[:upper:]')_BIN."
+build_command="scripts/$me $name --build"
 cache=${XDG_CACHE_HOME:-${HOME:?is not set}/.cache}/vault-plugin-ecgrid/prometheus-$version
 bin=$cache/$name
-if [ -x "$bin" ] && runs "$bin"; then
-	found "$bin"
-fi
-if [ "${2:-}" != --build ]; then
-	say "no $name on PATH or in $cache: run scripts/prometheus.sh $name --build"
-	exit 3
-fi
-
-mkdir -p "$cache"
-tmp=$bin.new.$$
-trap 'rm -f "$tmp"' EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 143' TERM
-say "building $name $version once into $cache (this takes minutes)"
-(
-	cd "$root/tools/monitoring"
-	CGO_ENABLED=0 go build -tags remove_all_sd -trimpath -ldflags '-s -w' -o "$tmp" "github.com/prometheus/prometheus/cmd/$name"
-) >&2 </dev/null || die "$name $version could not be built (see above). Put one on PATH, or set $(echo "$name" | tr '[:lower:]' '[:upper:]')_BIN."
-runs "$tmp" || die "the new $name does not run"
-mv -f "$tmp" "$bin" # builders at once do no harm: each renames a complete file into place
-found "$bin"
+mode=--no-build
+[ "${2:-}" != --build ] || mode=
+cached_or_built "$mode"
