@@ -30,13 +30,13 @@ func protocolOf(r *http.Request) protocol {
 
 // answer carries out a call, or lets it fail at random.
 func (s *Server) answer(r *http.Request, body []byte, ip string) response {
-	via := protocolOf(r)
+	via, arrived := protocolOf(r), time.Now()
 	req, err := via.read(s, r, body)
 	if err != nil {
 		s.addViolation(err.Error())
 		return via.deny(s, r, nil, err)
 	}
-	req.ip, req.via = ip, via
+	req.ip, req.via, req.arrived = ip, via, arrived
 	s.addSecrets(req.args["SessionID"], req.args["Password"], req.args["OldPassword"], req.args["NewPassword"])
 	o := s.random.outcome(isChange[req.op])
 	s.count(req.op)
@@ -45,7 +45,9 @@ func (s *Server) answer(r *http.Request, body []byte, ip string) response {
 	case <-time.After(o.latency):
 	case <-s.done:
 	}
-	return failures[o.failure](s, r, req, o)
+	answer := failures[o.failure](s, r, req, o)
+	s.orphanInFlight(req)
+	return answer
 }
 
 var failureNames = map[failure]string{

@@ -379,6 +379,33 @@ func TestOrphanedSessions(t *testing.T) {
 	}
 }
 
+// A Login can be in flight when its client is killed.
+func TestOrphanedLoginInFlight(t *testing.T) {
+	t.Parallel()
+	s, c := startServer(t)
+	s.SetRates(Rates{Latency: time.Second})
+	answered := make(chan string)
+	go func() {
+		id, _ := c.call("Login", rootLogin, firstPassword)
+		answered <- id
+	}()
+	for s.Counts()["Login"] == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	s.OrphanSessions(time.Now())
+	id := <-answered
+	if id == "" || len(s.OpenSessions(rootLogin)) != 0 {
+		t.Error("the session of a Login in flight is not orphaned")
+	}
+	s.SetRates(Rates{})
+	if _, err := c.call("WhoAmI", id); err != nil || len(s.OpenSessions(rootLogin)) != 1 {
+		t.Error("a used session is orphaned:", err)
+	}
+	if _, err := c.call("Login", rootLogin, firstPassword); err != nil || len(s.OpenSessions(rootLogin)) != 2 {
+		t.Error("the session of a later Login is orphaned:", err)
+	}
+}
+
 func TestAnswerTwice(t *testing.T) {
 	t.Parallel()
 	s, c := startServer(t)

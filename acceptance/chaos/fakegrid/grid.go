@@ -80,6 +80,7 @@ type Grid struct {
 	maxOpen    map[string]int
 	secrets    map[string]struct{}
 	violations map[string]int // by rule
+	orphanedAt time.Time      // the last OrphanSessions
 }
 
 func newGrid(limits Limits, users []User) *Grid {

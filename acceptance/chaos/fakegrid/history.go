@@ -122,16 +122,26 @@ func (g *Grid) OpenSessions(login string) (all []SessionTimes) {
 	return all
 }
 
-// OrphanSessions marks the sessions opened since then as orphaned: their client may not
-// have seen the answer, or may have been unable to log out. The next use of a session
-// takes the mark away.
+// OrphanSessions marks the sessions opened since then as orphaned, and those of Logins in
+// flight: their client may not have seen the answer, or may have been unable to log out. The
+// next use of a session takes the mark away.
 func (g *Grid) OrphanSessions(since time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.orphanedAt = time.Now()
 	for _, s := range g.sessions {
 		if s.opened.After(since) {
 			s.orphaned = true
 		}
+	}
+}
+
+// orphanInFlight marks the session that a request opened if it came before OrphanSessions.
+func (g *Grid) orphanInFlight(q *request) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s := g.sessions[q.opened]; s != nil && q.arrived.Before(g.orphanedAt) {
+		s.orphaned = true
 	}
 }
 

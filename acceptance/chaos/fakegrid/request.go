@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 const (
@@ -59,9 +60,10 @@ type request struct {
 	ip   string
 	late bool // the answer does not wait for the effect
 
-	opened string    // the session that it opened, once it is applied
-	via    protocol  // over which it came
-	rest   *restCall // nil for SOAP
+	arrived time.Time
+	opened  string    // the session that it opened, once it is applied
+	via     protocol  // over which it came
+	rest    *restCall // nil for SOAP
 }
 
 // node is a parsed element.

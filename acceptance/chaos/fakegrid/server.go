@@ -113,9 +113,9 @@ func (s *Server) count(what string) {
 // and not answered.
 func (s *Server) TakeDown(d time.Duration, hang bool) {
 	s.count("down")
-	s.OrphanSessions(time.Time{})
 	s.listener.pause(hang)
 	s.resetConnections()
+	s.OrphanSessions(time.Time{})
 	select {
 	case <-time.After(d):
 	case <-s.done:
