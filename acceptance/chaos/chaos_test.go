@@ -347,7 +347,7 @@ func (l *load) checkSessions() {
 
 // revokeAll revokes the leases that are left.
 func (l *load) revokeAll(w io.Writer) {
-	began := time.Now()
+	began, live := time.Now(), l.checker.liveLeases()
 	for _, mount := range mounts {
 		l.await("all leases can be revoked", func() bool {
 			r := l.v.do(http.MethodPut, "sys/leases/revoke-prefix/"+mount, fields{"sync": true})
@@ -358,10 +358,8 @@ func (l *load) revokeAll(w io.Writer) {
 			l.checker.violation("no lease is left", "status %d", r.Status)
 		}
 	}
-	for _, got := range l.checker.allLeases() {
-		if l.checker.isLive(got, 0) {
-			l.checker.leaseEnded(got, began)
-		}
+	for _, got := range live {
+		l.checker.leaseEnded(got, began)
 	}
 	irrevocable := l.v.do(http.MethodGet, "sys/leases/count?type=irrevocable", nil)
 	if n, _ := irrevocable.Data["lease_count"].(float64); !irrevocable.OK() || n > 0 {

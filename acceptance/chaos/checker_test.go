@@ -217,6 +217,11 @@ func (ch *checker) isLive(l *lease, atLeast time.Duration) bool {
 	return !l.over && time.Until(l.end) > atLeast
 }
 
+// liveLeases are those that must exist.
+func (ch *checker) liveLeases() []*lease {
+	return slices.DeleteFunc(ch.allLeases(), func(l *lease) bool { return !ch.isLive(l, 0) })
+}
+
 func (ch *checker) allLeases() []*lease {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
