@@ -43,7 +43,7 @@ var errorDescriptions = map[int]string{
 	http.StatusBadRequest:         "Bad input, no config, or ECGrid refuses the login.",
 	http.StatusForbidden:          "ECGrid denies the configured login access to this user.",
 	http.StatusNotFound:           "Not found. The message says what.",
-	http.StatusConflict:           "A change was sent to ECGrid but not confirmed, and may still happen. Or the request would drop a password while it is unknown which of two passwords ECGrid has.",
+	http.StatusConflict:           "A change was sent to ECGrid but not confirmed, and may still happen. Or the request would drop a password that ECGrid may have, or may still get from an earlier rotate-root.",
 	http.StatusBadGateway:         "ECGrid sends a malformed or incomplete answer, or a server fault.",
 	http.StatusServiceUnavailable: "ECGrid is unreachable or limits how often it is called, or logins are paused after a refused one.",
 	http.StatusGatewayTimeout:     "ECGrid is too slow.",

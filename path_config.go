@@ -38,7 +38,8 @@ Durations are whole seconds, or a number with a unit, such as 30s, 15m or 24h.
 
 A read returns all fields except the secrets and does not call ECGrid. A delete logs
 out and removes the login. Existing leases can still be revoked. A delete fails with
-409 while a rotate-root is unconfirmed.
+409 while a rotate-root is unconfirmed, or while ECGrid may still apply an earlier one.
+The message says until when.
 `
 )
 
@@ -116,7 +117,7 @@ var configFields = slices.Concat(fieldTable[backend.ConfigPatch, *backend.Config
 		"When the next automatic rotate-root is due, or null if never.",
 		func(c *backend.Config) any { return timestamp(c.Root.Next) }),
 	returnedField[backend.ConfigPatch]("last_root_rotation_error", framework.TypeString,
-		"Why the last rotate-root failed or is still unconfirmed. Empty otherwise.",
+		"Why the last rotate-root failed, was not started, or is still unconfirmed. Empty otherwise.",
 		func(c *backend.Config) any { return c.Root.LastError }),
 	returnedField[backend.ConfigPatch]("last_login_error", framework.TypeString,
 		"Why ECGrid refuses the stored login, and what to do. Empty if the last Login worked, or if none was tried. No ECGrid call is made to find out.",

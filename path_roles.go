@@ -78,7 +78,7 @@ var roleFields = slices.Concat(fieldTable[backend.RolePatch, backend.Role]{
 		"When the next rotation is due, or null if never.",
 		func(r backend.Role) any { return timestamp(r.Rotation.Next) }),
 	returnedField[backend.RolePatch]("last_rotation_error", framework.TypeString,
-		"Why the last rotation failed. Empty if it did not fail.",
+		"Why the last rotation failed or was not started. Empty otherwise.",
 		func(r backend.Role) any { return r.Rotation.LastError }),
 }, scheduleFields(
 	func(p *backend.RolePatch) *backend.SchedulePatch { return &p.Schedule },

@@ -32,7 +32,8 @@ everyone who uses it. The two keys never work at the same time. The new key is n
 returned. Read it from "keys/<user_id>". A user without a key gets its first one.
 
 The request to ECGrid is sent once. 409 means that ECGrid did not confirm it and may
-still carry it out. The user whose api_key the config uses is refused.
+still carry it out. The renewal of a lease from before tells whether the key was replaced:
+then it is refused. The user whose api_key the config uses is refused.
 `
 	rotateRoleHelpSynopsis    = "Replace the API key of a role's user now."
 	rotateRoleHelpDescription = `

@@ -57,15 +57,48 @@ func TestConfigTellsOfRefusedLogin(t *testing.T) {
 		wantTold(e, "snapshot")
 		e.Close()
 		e = testEngine(t, f, storage)
-		wantTold(e, "1 in the last 15 minutes")
+		wantTold(e, "; 2 logins failed (2 refused) within 15 minutes: ")
 		time.Sleep(time.Minute)
 		wantErr(t, errOf(e.IssueKey(t.Context(), 5001, 0)), session.ErrRefused)
-		wantTold(e, "2 in the last 15 minutes")
+		wantTold(e, "; 3 logins failed (3 refused) within 15 minutes: ")
 
 		writeConfig(t, e, ConfigPatch{Password: ptr("not verified"), VerifyConnection: ptr(false)})
 		wantTold(e, "") // it was not tried
 		writeConfig(t, e, ConfigPatch{Password: ptr("set by an administrator")})
 		wantTold(e, "")
+	})
+}
+
+// The pause and last_login_error count alike: also a refusal before the login last worked, and
+// a Login without an answer, in the next process too.
+func TestPauseAndConfigCountAlike(t *testing.T) {
+	runVirtual(t, func(t *testing.T) {
+		f, e, storage := configured(t)
+		f.failWith(opLogin, ecgrid.ErrAccessDenied)
+		failedRead(t, e, 5001)
+		f.failWith(opLogin, nil)
+		time.Sleep(2 * time.Second)
+		readKey(t, e, 5001)
+		f.set(func() { clear(f.sessions) })
+		f.failWith(opLogin, ecgrid.ErrTimeout)
+		failedRead(t, e, 5001)
+		f.failWith(opLogin, ecgrid.ErrAccessDenied)
+		failedRead(t, e, 5001)
+		_, err := e.IssueKey(t.Context(), 5001, 0)
+		wantErr(t, err, session.ErrPaused)
+		const counted = ": 3 logins failed (2 refused, 1 without an answer or a working session) within 15 minutes"
+		if _, message, _ := Describe(err); !strings.Contains(message, counted) {
+			t.Errorf("the pause says %q", message)
+		}
+		wantCounted := func(e *Engine) {
+			t.Helper()
+			if got := storedConfig(t, e).LastLoginError; !strings.Contains(got, strings.TrimPrefix(counted, ":")) {
+				t.Errorf("last_login_error is %q", got)
+			}
+		}
+		wantCounted(e)
+		e.Close()
+		wantCounted(testEngine(t, f, storage))
 	})
 }
 

@@ -4,7 +4,6 @@ package backend
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"vault-plugin-ecgrid/backend/session"
@@ -165,8 +164,10 @@ func (c *configs) rememberWritten(ctx context.Context, config Config, patch Conf
 // DeleteConfig logs out and deletes the config. It is no error if there is none.
 func (c *configs) DeleteConfig(ctx context.Context, manager RotationManager) error {
 	return c.root.lock.withConfig(ctx, func(old *Config) error {
-		if old != nil && old.hasOnlyCopy(c.Clock.Now()) {
-			return fmt.Errorf("the config is not deleted, since a password that may be the right one would be lost: %w", ErrUnresolved)
+		if old != nil {
+			if err := old.refuseDelete(c.Clock.Now()); err != nil {
+				return err
+			}
 		}
 		defer c.setCurrent(nil) // also on failure: the config may be deleted all the same
 		if err := c.store.deleteConfig(context.WithoutCancel(ctx)); err != nil {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"vault-plugin-ecgrid/backend/session"
@@ -33,12 +34,17 @@ var (
 	// ErrUnconfirmed: a change was sent to ECGrid and not confirmed. ECGrid may still
 	// apply it, so it must not be repeated blindly.
 	ErrUnconfirmed = errors.New("the change was sent to ECGrid and not confirmed")
+	// ErrKeyUnconfirmed is ErrUnconfirmed for the replacement of a user's key.
+	ErrKeyUnconfirmed = fmt.Errorf("%w", ErrUnconfirmed)
 	// ErrNotApplied: a change was sent to ECGrid, which did not apply it.
 	ErrNotApplied = errors.New("ECGrid did not apply the change")
 	// ErrTooManyRefused: ECGrid refused several new passwords within a day.
 	ErrTooManyRefused = errors.New("ECGrid refused three new passwords within a day")
 	// ErrUnresolved: it is unknown which password ECGrid has after a rotate-root.
 	ErrUnresolved = errors.New("the last rotate-root is not resolved yet")
+	// ErrPasswordKept: the config has the only copy of a password that the login may still
+	// get, by an earlier rotate-root.
+	ErrPasswordKept = errors.New("ECGrid may still apply an earlier rotate-root")
 	// ErrClosed: the mount is being unmounted, sealed or reloaded.
 	ErrClosed = errors.New("the mount is shutting down")
 	// ErrTainted: the mount is being removed or moved. Nothing is rotated meanwhile.
@@ -61,6 +67,7 @@ type meaning struct {
 	systemic     bool // the next call would fail like this too
 	outOfTime    bool // the call ran out of time, which a longer one may not
 	skipped      bool // a scheduled rotation that ends like this did not fail
+	notStarted   bool // a rotation that ends like this sent no change, and is no failure
 	revokeAnyway bool // the last lease of a key may end although the key cannot be replaced
 	ofCall       bool // a call to ECGrid can fail like this
 	session      session.Verdict
@@ -73,6 +80,10 @@ const (
 	resolvesAlone = "both passwords are kept. The plugin resolves this by itself as soon as ECGrid answers and logins are not paused; last_root_rotation_error in config is empty then. To end it sooner, set another password in ECGrid and write it to config"
 )
 
+// keyMayBeReplaced does not say that a read of the key tells: only who has the old key can
+// compare. The renewal of a lease does that.
+const keyMayBeReplaced = "ECGrid may have replaced the key, or may still do so. Reads return the key that is valid then: for 15 minutes each asks ECGrid. To learn whether the key was replaced, renew a lease from before when ECGrid answers again. If the renewal is refused, the key was replaced: read it again. If it succeeds without a warning, the old key is still valid: rotate it again. The schedule of a role and the end of a lease do that by themselves"
+
 // mayBeRestored is the cause of a refused login that its user does not think of.
 const mayBeRestored = "If Vault was restored from a snapshot, the stored password may be older than the one that ECGrid has: set a new one in ECGrid and write it to config"
 
@@ -84,17 +95,19 @@ var (
 // meanings is searched from the top. What the engine decided comes before what ECGrid
 // answered.
 var meanings = []meaning{
-	{err: ErrUnconfirmed, class: "unconfirmed", status: http.StatusConflict, maybeApplied: true, advice: "ECGrid may still apply it. After rotate-root you need not do anything: both passwords are kept, and the plugin finds out which one is right (last_root_rotation_error in config is empty then). After the rotation of a key, read the key when ECGrid answers again to see which one is valid"},
+	{err: ErrKeyUnconfirmed, class: "unconfirmed", status: http.StatusConflict, maybeApplied: true, advice: keyMayBeReplaced},
+	{err: ErrUnconfirmed, class: "unconfirmed", status: http.StatusConflict, maybeApplied: true, advice: "ECGrid may still apply it. You need not do anything: both passwords are kept, and the plugin finds out which one is right (last_root_rotation_error in config is empty then)"},
 	{err: ErrNotApplied, class: "not-applied", status: http.StatusConflict, notApplied: true, advice: "the old password or key is still valid; see the reason and try again"},
 	{err: ErrTooManyRefused, class: "too-many-refused", status: http.StatusConflict, notApplied: true, advice: "no more are sent until the first of them is a day old; check password_policy, and that this login may change its own password"},
 	{err: ErrUnresolved, class: "unresolved", status: http.StatusConflict, maybeApplied: true, advice: resolvesAlone},
+	{err: ErrPasswordKept, class: "password-kept", status: http.StatusConflict, notApplied: true, advice: "delete config after that time. Until then it has the only copy of a password that the login may get. Reads and rotations work meanwhile, and so do writes to config, which do not shorten the wait. If the whole mount is to go, set a password that you know in ECGrid and disable the mount"},
 	{err: ErrInvalid, class: "invalid", status: http.StatusBadRequest, notApplied: true},
 	{err: ErrOwnKey, class: "own-key", status: http.StatusBadRequest, notApplied: true, revokeAnyway: true, advice: "replacing it would lock this mount out; configure username and password instead, or rotate that key in ECGrid and write the new one to config"},
 	{err: ErrRoleNotFound, class: "no-such-role", status: http.StatusNotFound, skipped: true, advice: "list roles/ to see the names that exist"},
 	{err: errRoleChanged, class: "role-changed", status: http.StatusConflict, skipped: true, advice: tryAgain},
 	{err: ErrNotConfigured, class: "not-configured", status: http.StatusBadRequest, systemic: true, revokeAnyway: true, advice: "write username and password, or api_key, to config first"},
-	{err: session.ErrTooSoon, class: "login-paused", status: http.StatusServiceUnavailable, systemic: true, notApplied: true, advice: "an unconfirmed rotate-root may need more logins, so it is not started now; try again then"},
-	{err: session.ErrPaused, class: "login-paused", status: http.StatusServiceUnavailable, systemic: true, advice: "try again then. If ECGrid refused logins, last_login_error in config says what to check. Only another password, set in ECGrid and written to config, ends the pause sooner"},
+	{err: session.ErrTooSoon, class: "login-paused", status: http.StatusServiceUnavailable, systemic: true, notApplied: true, notStarted: true, advice: "an unconfirmed rotate-root may need more logins, so it is not started now; try again then (a scheduled one starts by itself)"},
+	{err: session.ErrPaused, class: "login-paused", status: http.StatusServiceUnavailable, systemic: true, notStarted: true, advice: "try again then. If ECGrid refused logins, last_login_error in config says what to check. Only another password, set in ECGrid and written to config, ends the pause sooner"},
 	{err: session.ErrRefused, class: "login-refused", status: http.StatusBadRequest, systemic: true, advice: "it was not retried, so that the account is not locked. Check the credential (the one in config or, if this was a write to config, the one in that write; then nothing was stored), that the user is active and not locked out, and that its session table is not full. " + mayBeRestored},
 	{err: ErrKeyReplaced, class: "key-replaced", status: http.StatusBadRequest, endsLease: true, advice: "read the path again to get the key that is valid now"},
 	{err: ErrNoKey, class: "no-key", ofCall: true, status: http.StatusNotFound, endsLease: true, advice: "generate one in ECGrid, or with a write to rotate-key/ and the user ID"},
@@ -197,8 +210,8 @@ func describeRefused(refused session.Refusals) string {
 	if refused.Last.IsZero() {
 		return ""
 	}
-	return fmt.Sprintf("ECGrid refused the stored login, the last time at %s (%d in the last 15 minutes): check that the user is active and not locked out. %s",
-		refused.Last.UTC().Format(time.RFC3339), refused.Recent, mayBeRestored)
+	return fmt.Sprintf("ECGrid refused the stored login, the last time at %s; %s: check that the user is active and not locked out. %s",
+		refused.Last.UTC().Format(time.RFC3339), refused.Failed, mayBeRestored)
 }
 
 // describe returns the message of a failure. A failure without a meaning of its own is
@@ -208,6 +221,25 @@ func describe(err error) string {
 		return message
 	}
 	return "internal error, see Vault's log"
+}
+
+// describeLasting is describe for a message that is stored or logged: it has times and no
+// durations.
+func describeLasting(err error) string {
+	message := describe(err)
+	if paused := new(session.Paused); errors.As(err, &paused) {
+		return strings.ReplaceAll(message, paused.Error(), paused.Lasting())
+	}
+	return message
+}
+
+// notStartedUntil returns when to try a rotation again that was not started, or the zero time
+// if it was.
+func notStartedUntil(err error) time.Time {
+	if paused := new(session.Paused); meaningOf(err).notStarted && errors.As(err, &paused) {
+		return paused.Until
+	}
+	return time.Time{}
 }
 
 // invalidError is a refusal whose text already says what to do.

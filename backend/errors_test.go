@@ -3,12 +3,42 @@
 package backend
 
 import (
+	"errors"
 	"net/http"
+	"strings"
 	"testing"
 
 	"vault-plugin-ecgrid/backend/session"
 	"vault-plugin-ecgrid/internal/ecgrid"
 )
+
+// What the rotation of a key says when it is not confirmed is about keys, and that of
+// rotate-root about passwords.
+func TestDescribeUnconfirmed(t *testing.T) {
+	t.Parallel()
+	for err, tt := range map[error]struct {
+		has   []string
+		hasNo []string
+	}{
+		ErrKeyUnconfirmed: {[]string{ErrUnconfirmed.Error() + ": ", "renew a lease", "the key was replaced"}, []string{"password", "rotate-root", "config"}},
+		ErrUnconfirmed:    {[]string{"both passwords are kept", "last_root_rotation_error"}, []string{"key", "lease"}},
+	} {
+		status, message, _ := Describe(err)
+		for _, text := range tt.has {
+			if !strings.Contains(message, text) {
+				t.Errorf("%q is not in %q", text, message)
+			}
+		}
+		for _, text := range tt.hasNo {
+			if strings.Contains(message, text) {
+				t.Errorf("%q is in %q", text, message)
+			}
+		}
+		if status != http.StatusConflict || !errors.Is(err, ErrUnconfirmed) {
+			t.Errorf("status %d for %v", status, err)
+		}
+	}
+}
 
 // Every sentinel has a status and a message.
 func TestDescribe(t *testing.T) {
@@ -18,6 +48,8 @@ func TestDescribe(t *testing.T) {
 		ErrNotConfigured:         http.StatusBadRequest,
 		session.ErrRefused:       http.StatusBadRequest,
 		session.ErrPaused:        http.StatusServiceUnavailable,
+		ErrPasswordKept:          http.StatusConflict,
+		ErrUnresolved:            http.StatusConflict,
 		ErrKeyReplaced:           http.StatusBadRequest,
 		ErrNoKey:                 http.StatusNotFound,
 		ErrClosed:                http.StatusServiceUnavailable,

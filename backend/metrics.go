@@ -13,6 +13,7 @@ import (
 const (
 	rotationFailed      = "failed"
 	rotationUnconfirmed = "unconfirmed" // ECGrid may have applied it
+	rotationNotStarted  = "not-started" // logins are paused, so nothing was sent
 )
 
 // rotationKinds are the values of the label kind.
@@ -39,7 +40,7 @@ func newMetrics(build map[string]string) *metrics.Metrics {
 		OtherOutcome:     internalClass,
 		LoginOutcomes:    session.LoginResults(),
 		Rotations:        countedRotations,
-		RotationOutcomes: []string{metrics.OK, rotationFailed, rotationUnconfirmed},
+		RotationOutcomes: []string{metrics.OK, rotationFailed, rotationUnconfirmed, rotationNotStarted},
 		Build:            build,
 	})
 }
@@ -50,9 +51,11 @@ const MetricsContentType = metrics.ContentType
 // countRotation counts a rotation that ended.
 func (c *connections) countRotation(e Event, failed error) {
 	outcome := metrics.OK
-	switch {
-	case meaningOf(failed).maybeApplied:
+	switch m := meaningOf(failed); {
+	case m.maybeApplied:
 		outcome = rotationUnconfirmed
+	case m.notStarted:
+		outcome = rotationNotStarted
 	case failed != nil:
 		outcome = rotationFailed
 	}

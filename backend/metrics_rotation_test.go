@@ -33,7 +33,7 @@ func TestMeasuredRotations(t *testing.T) {
 		}, want: map[string]float64{rotations("key", "manual", "failed"): 1, rotations("key", "manual", "ok"): 0}},
 		"rotate-key, unconfirmed": {do: func(t *testing.T, f *fakeECGrid, e *Engine) {
 			f.failWith(opGenerateAPIKey, ecgrid.ErrTimeout)
-			wantErr(t, errOf(e.RotateKey(t.Context(), 5001)), ErrUnconfirmed)
+			wantErr(t, errOf(e.RotateKey(t.Context(), 5001)), ErrKeyUnconfirmed)
 		}, want: map[string]float64{rotations("key", "manual", "unconfirmed"): 1, rotations("key", "manual", "failed"): 0}},
 		"the last lease ends": {do: func(t *testing.T, f *fakeECGrid, e *Engine) {
 			writeRole(t, e, "counted", RolePatch{RotateOnRevoke: ptr(true)})

@@ -99,12 +99,30 @@ func (c Config) mayTryAnother() bool {
 	return refused < maxRefused
 }
 
-// hasOnlyCopy reports whether the login may have, or may still get, a password that is
-// nowhere but in the config.
-func (c Config) hasOnlyCopy(now time.Time) bool {
-	return slices.ContainsFunc(c.Pending, func(p Pending) bool {
-		return p.isUnresolved() || !p.Definite && !p.isExpired(now)
-	})
+// refuseDelete returns why the config must not be deleted, or nil: the login may have, or may
+// still get, a password that is nowhere but in the config.
+func (c Config) refuseDelete(now time.Time) error {
+	if c.unresolved() != nil {
+		return fmt.Errorf("the config is not deleted, since a password that may be the right one would be lost: %w", ErrUnresolved)
+	}
+	if until := c.deletableAfter(now); !until.IsZero() {
+		return fmt.Errorf("the config is not deleted: until %s %w", until.UTC().Format(time.RFC3339), ErrPasswordKept)
+	}
+	return nil
+}
+
+// deletableAfter returns when the last password expires that ECGrid may still apply, rounded up
+// to a second, or the zero time if there is none.
+func (c Config) deletableAfter(now time.Time) (until time.Time) {
+	for _, p := range c.Pending {
+		if !p.Definite && !p.isExpired(now) && p.KeepUntil.After(until) {
+			until = p.KeepUntil
+		}
+	}
+	if until.IsZero() {
+		return until
+	}
+	return until.Truncate(time.Second).Add(time.Second)
 }
 
 // withoutPending returns c without this pending password.

@@ -20,8 +20,8 @@ func TestWithRefused(t *testing.T) {
 		}
 		c = c.withPending(fmt.Sprintf("p%d", i), now).withRefused(true, now)
 	}
-	if c.mayTryAnother() || c.hasOnlyCopy(now) {
-		t.Errorf("after %d definite refusals: mayTryAnother %t, hasOnlyCopy %t", maxRefused, c.mayTryAnother(), c.hasOnlyCopy(now))
+	if c.mayTryAnother() || c.refuseDelete(now) != nil {
+		t.Errorf("after %d definite refusals: mayTryAnother %t, refuseDelete %v", maxRefused, c.mayTryAnother(), c.refuseDelete(now))
 	}
 	c = c.withPending("unclear", now).withRefused(false, now)
 	for _, p := range c.Pending {
@@ -32,9 +32,9 @@ func TestWithRefused(t *testing.T) {
 	if got := c.pendingPasswords(); fmt.Sprint(got) != "[unclear p2 p1 p0]" {
 		t.Errorf("pending passwords %v, want the latest first", got)
 	}
-	if !c.hasOnlyCopy(now) || c.hasOnlyCopy(now.Add(25*time.Hour)) {
-		t.Error("the unclear password must count as the only copy for a day")
-	}
+	wantErr(t, c.refuseDelete(now), ErrPasswordKept)
+	wantErr(t, c.refuseDelete(now.Add(24*time.Hour)), ErrPasswordKept)
+	check(t, c.refuseDelete(now.Add(24*time.Hour+1)))
 	if c.hasExpired(now.Add(24*time.Hour)) || !c.hasExpired(now.Add(24*time.Hour+1)) || len(c.withoutExpired(now.Add(25*time.Hour)).Pending) != 0 {
 		t.Error("passwords must expire after a day")
 	}

@@ -113,7 +113,7 @@ func (k *keyRotator) replace(ctx context.Context, current *connection, userID in
 	k.users.setUncached(userID, k.Clock.Now().Add(uncachedTime))
 	now, failed := k.keyAt(current.config.URL, userID)
 	if failed != nil && !errors.Is(failed, ErrNoKey) || now == old {
-		return nil, fmt.Errorf("user %d: %w: %w", userID, ErrUnconfirmed, err)
+		return nil, fmt.Errorf("user %d: %w: %w", userID, ErrKeyUnconfirmed, err)
 	}
 	return []string{"ECGrid's answer was lost, but ECGrid has replaced the key"}, nil
 }

@@ -96,7 +96,7 @@ func (r *roles) recordRotation(ctx context.Context, name string, userID int32, f
 		case old == nil || old.UserID != userID:
 			return Role{}, errRoleChanged
 		case failed != nil:
-			old.Rotation = old.Rotation.failed(describe(failed), r.Clock.Now())
+			old.Rotation = old.Rotation.endedBy(failed, r.Clock.Now())
 			return *old, nil
 		}
 		old.Rotating = Rotating{}

@@ -41,15 +41,22 @@ func (r *rootRotator) rotateLocked(ctx context.Context, why Reason) (time.Time, 
 	ctx = context.WithoutCancel(ctx)
 	at, err := r.rotate(ctx)
 	if err != nil && !errors.Is(err, ErrTainted) {
-		message := describe(err)
-		r.Logger.Error("rotate-root failed", "error", message)
-		r.record(ctx, func(rotation Rotation) Rotation { return rotation.failed(message, r.Clock.Now()) })
+		r.logFailure(err)
+		r.record(ctx, func(rotation Rotation) Rotation { return rotation.endedBy(err, r.Clock.Now()) })
 	}
 	r.rotationEnded(Event{Kind: EventRootRotation, Reason: why}, err)
 	if errors.Is(err, ErrUnconfirmed) {
 		r.sendSettledEvent(at, err)
 	}
 	return at, err
+}
+
+func (r *rootRotator) logFailure(err error) {
+	if meaningOf(err).notStarted {
+		r.Logger.Warn("rotate-root was not started", "error", describeLasting(err))
+		return
+	}
+	r.Logger.Error("rotate-root failed", "error", describeLasting(err))
 }
 
 func (r *rootRotator) rotate(ctx context.Context) (time.Time, error) {
@@ -203,7 +210,7 @@ func (r *rootRotator) refused(ctx context.Context, current *connection, password
 		result = asConflict(refusal)
 	}
 	kept := current.config.withRefused(definite, r.Clock.Now())
-	kept.Root.LastError = describe(result)
+	kept.Root.LastError = describeLasting(result)
 	if err := r.storeConfig(ctx, kept); err != nil {
 		return time.Time{}, unconfirmed(err)
 	}

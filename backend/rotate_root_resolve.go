@@ -126,7 +126,7 @@ func (r *rootRotator) recordUnresolved(ctx context.Context, p Pending, failed er
 	if errors.Is(failed, session.ErrClosed) || ctx.Err() != nil { // interrupted
 		return err
 	}
-	message := describe(err)
+	message := describeLasting(err)
 	r.Logger.Warn("it is unknown whether ECGrid has the password from before rotate-root or the new one", "since", p.Since, "error", message)
 	r.record(ctx, func(rotation Rotation) Rotation {
 		rotation.LastError = message

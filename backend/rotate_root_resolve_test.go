@@ -92,7 +92,7 @@ func TestOperatorResolves(t *testing.T) {
 			f.set(func() { clear(f.fail); f.password = "third" })
 			writeConfig(t, e, ConfigPatch{Password: ptr("third")})
 			checkHealthy(t, f, e)
-			wantErr(t, e.DeleteConfig(t.Context(), noManager{}), ErrUnresolved)
+			wantErr(t, e.DeleteConfig(t.Context(), noManager{}), ErrPasswordKept)
 			if last := storedConfig(t, e).Root.LastError; last != "" {
 				t.Errorf("the error is still recorded: %q", last)
 			}

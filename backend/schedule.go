@@ -93,9 +93,9 @@ func (s Schedule) jitter(fraction float64) time.Duration {
 type Rotation struct {
 	Last      time.Time `json:"last,omitzero"`
 	Next      time.Time `json:"next,omitzero"`
-	NotBefore time.Time `json:"not_before,omitzero"` // Next with its jitter, or the next try after a failure
-	LastError string    `json:"last_error,omitempty"`
-	Failures  int       `json:"failures,omitempty"` // in a row
+	NotBefore time.Time `json:"not_before,omitzero"`  // Next with its jitter, or the next try after a failure
+	LastError string    `json:"last_error,omitempty"` // why the last try failed or was not started
+	Failures  int       `json:"failures,omitempty"`   // in a row
 }
 
 // plan schedules the next rotation, counted from now.
@@ -131,6 +131,27 @@ func (r Rotation) failed(message string, now time.Time) Rotation {
 	r.Failures++
 	return r
 }
+
+// endedBy is the state after a try that did not succeed.
+func (r Rotation) endedBy(failed error, now time.Time) Rotation {
+	if until := notStartedUntil(failed); !until.IsZero() {
+		return r.notStarted(describeLasting(failed), until)
+	}
+	return r.failed(describeLasting(failed), now)
+}
+
+// notStarted is the state after a try that sent nothing and may start later. It is no failure,
+// so it does not lengthen the pauses.
+func (r Rotation) notStarted(message string, until time.Time) Rotation {
+	r.LastError = message
+	if until.After(r.NotBefore) {
+		r.NotBefore = until.UTC()
+	}
+	return r
+}
+
+// hasEndedBadly reports whether the last try did not succeed.
+func (r Rotation) hasEndedBadly() bool { return r.Failures > 0 || r.LastError != "" }
 
 // isDue reports whether to rotate now. A rotation that is late is made up for, unless its
 // window is over.

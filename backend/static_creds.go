@@ -86,7 +86,7 @@ func (c Config) staticTTL(r Role, now time.Time) time.Duration {
 		return interval
 	}
 	left := wake.Sub(now).Truncate(time.Second)
-	hasFailed := r.Rotation.Failures > 0 && !now.Before(r.Rotation.Next)
+	hasFailed := r.Rotation.hasEndedBadly() && !now.Before(r.Rotation.Next)
 	switch isSchedule := r.Schedule.Cron != ""; {
 	case isSchedule && (left <= 0 || hasFailed):
 		return overdueScheduleTTL

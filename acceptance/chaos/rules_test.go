@@ -116,14 +116,14 @@ func TestRules(t *testing.T) {
 // TestStatedWait has the messages of the engine that extend the recovery.
 func TestStatedWait(t *testing.T) {
 	t.Parallel()
-	const paused = "user 7101: logins are paused for %s more (recent logins: 2 refused, 1 without an answer)"
+	const paused = "user 7101: logins are paused for %s more, until 2026-01-02T15:04:05Z: 3 logins failed (2 refused, 1 without an answer or a working session) within 15 minutes"
 	for name, c := range map[string]struct {
 		message  string
 		short    bool
 		extended time.Duration
 	}{
 		"paused":             {fmt.Sprintf(paused, "7m56s"), false, 7*time.Minute + 56*time.Second},
-		"rotate-root waits":  {"logins were refused or not answered a short while ago; wait for 9s more", false, 9 * time.Second},
+		"rotate-root waits":  {"logins were refused or not answered a short while ago; wait for 9s more, until 2026-01-02T15:04:05Z: 2 logins failed (2 refused) within 15 minutes", false, 9 * time.Second},
 		"a short run":        {fmt.Sprintf(paused, "7m56s"), true, 0},
 		"longer than a rule": {fmt.Sprintf(paused, "16m1s"), false, 0},
 		"another failure":    {"user 7101: ECGrid was too slow", false, 0},

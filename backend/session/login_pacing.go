@@ -3,7 +3,6 @@
 package session
 
 import (
-	"fmt"
 	"slices"
 	"time"
 )
@@ -35,37 +34,41 @@ func (l *Ledger) check(e *entry) (lost bool, err error) {
 
 // checkPause returns ErrPaused if a Login may not be sent now. The caller holds mu.
 func (l *Ledger) checkPause(e *entry) error {
-	attempts := l.attemptsOf(e.Login)
-	remaining := earliestLogin(attempts, e).Sub(l.clock.Now())
-	if remaining <= 0 {
+	attempts, now := l.attemptsOf(e.Login), l.clock.Now()
+	at := earliestLogin(attempts, e)
+	if !at.After(now) {
 		return nil
 	}
-	n := countOutcomes(attempts)
-	return fmt.Errorf("%w for %s more (recent logins: %d refused, %d without an answer or a working session, %d failed at ECGrid)",
-		ErrPaused, ceilSeconds(remaining), n[Refused], n[Lost], n[Faulted])
+	return newPaused(ErrPaused, "", at, countedAgainst(attempts, e.Attempt), now)
 }
 
 // earliestLogin returns when a Login may be sent, given the attempts of its login.
 //
 // Refused and lost Logins both count, because each may lock the account: by ECGrid's
-// rule for passwords, or by its limit on open sessions. An attempt does not count
-//
-//   - against a config write with another credential, and vice versa;
-//   - if this credential cleared it and has not failed since. A failure may be a
-//     refusal.
+// rule for passwords, or by its limit on open sessions.
 func earliestLogin(attempts []Attempt, e *entry) time.Time {
-	failed := slices.ContainsFunc(attempts, func(a Attempt) bool {
-		return a.Credential == e.Credential && a.ClearedBy != e.Credential
-	})
-	counted := without(attempts, func(a Attempt) bool {
-		unrelated := a.Credential != e.Credential && (a.FromWrite || e.FromWrite)
-		return unrelated || !failed && a.ClearedBy == e.Credential
-	})
+	counted := countedAgainst(attempts, e.Attempt)
 	at := windowEnd(counted)
 	if paused := pauseEnd(counted, e.Credential); !e.skipPause && paused.After(at) {
 		return paused
 	}
 	return at
+}
+
+// countedAgainst returns the attempts that count against the credential of a Login. An
+// attempt does not count
+//
+//   - against a config write with another credential, and vice versa;
+//   - if this credential cleared it and has not failed since. A failure may be a
+//     refusal.
+func countedAgainst(attempts []Attempt, login Attempt) []Attempt {
+	failed := slices.ContainsFunc(attempts, func(a Attempt) bool {
+		return a.Credential == login.Credential && a.ClearedBy != login.Credential
+	})
+	return without(attempts, func(a Attempt) bool {
+		unrelated := a.Credential != login.Credential && (a.FromWrite || login.FromWrite)
+		return unrelated || !failed && a.ClearedBy == login.Credential
+	})
 }
 
 // windowEnd returns when fewer than maxInWindow attempts are in the window. Server
@@ -175,25 +178,23 @@ func (l *Ledger) pauseLeft(login string, candidates []Candidate) time.Duration {
 // ReadyForChange returns ErrTooSoon if a password change should not begin now: if it is
 // not confirmed, finding out which password is right may cost refused Logins.
 func (s *Session) ReadyForChange() error {
-	if remaining := s.Ledger.waitForChange(s.Login); remaining > 0 {
-		return fmt.Errorf("%w; wait for %s more", ErrTooSoon, ceilSeconds(remaining))
-	}
-	return nil
+	return s.Ledger.readyForChange(s.Login)
 }
 
-// waitForChange returns how long to wait until two more refused Logins fit in the window.
-func (l *Ledger) waitForChange(login string) time.Duration {
+// readyForChange returns ErrTooSoon until two more refused Logins fit in the window.
+func (l *Ledger) readyForChange(login string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	counted := without(l.attemptsOf(login), func(a Attempt) bool { return a.Outcome == Faulted || a.FromWrite })
+	counted, now := without(l.attemptsOf(login), func(a Attempt) bool { return a.Outcome == Faulted || a.FromWrite }), l.clock.Now()
 	if len(counted) < maxInWindow-1 {
-		return 0
+		return nil
 	}
-	return nthLast(counted, maxInWindow-1).Add(window).Sub(l.clock.Now())
+	at := nthLast(counted, maxInWindow-1).Add(window)
+	if !at.After(now) {
+		return nil
+	}
+	return newPaused(ErrTooSoon, "; wait", at, counted, now)
 }
-
-// ceilSeconds rounds a wait up, for messages.
-func ceilSeconds(d time.Duration) time.Duration { return (d + time.Second - 1).Truncate(time.Second) }
 
 // prune deletes attempts that are older than the window, except the last maxKept of
 // each login: they determine how long its pauses are. The caller holds mu.

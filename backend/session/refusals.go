@@ -11,34 +11,59 @@ import (
 // Refusals are the refused Logins of a login with its stored credentials, since one of
 // them last worked.
 type Refusals struct {
-	Last   time.Time // zero if there are none
-	Recent int       // in the last 15 minutes
+	Last time.Time // zero if there are none
+	// Failed are the Logins that count against the stored credentials, as in Paused.
+	Failed FailedLogins
 }
 
 // Refusals returns the refusals of these candidates. It does not call ECGrid and stores
 // nothing.
 func (l *Ledger) Refusals(ctx context.Context, login string, candidates []Candidate) (Refusals, error) {
-	attempts, loaded := l.loadedAttempts(login)
-	if !loaded {
-		var err error
-		if attempts, err = l.store.Attempts(ctx); err != nil {
-			return Refusals{}, err
-		}
+	attempts, err := l.currentAttempts(ctx, login)
+	if err != nil {
+		return Refusals{}, err
 	}
 	var found Refusals
 	for _, a := range attempts {
 		stored := slices.ContainsFunc(candidates, func(c Candidate) bool { return c.Mark == a.Credential })
-		if a.Login != login || !stored || a.Outcome != Refused || a.ClearedBy != "" {
-			continue
-		}
-		if a.At.After(found.Last) {
+		if stored && a.Outcome == Refused && a.ClearedBy == "" && a.At.After(found.Last) {
 			found.Last = a.At
 		}
-		if l.clock.Now().Sub(a.At) <= window {
-			found.Recent++
+	}
+	found.Failed = countFailed(countedAgainstAny(attempts, candidates), l.clock.Now())
+	return found, nil
+}
+
+// countedAgainstAny returns the attempts that count against one of the candidates.
+func countedAgainstAny(attempts []Attempt, candidates []Candidate) []Attempt {
+	counted := map[Attempt]bool{}
+	for _, c := range candidates {
+		for _, a := range countedAgainst(attempts, Attempt{Credential: c.Mark}) {
+			counted[a] = true
 		}
 	}
-	return found, nil
+	return without(attempts, func(a Attempt) bool { return !counted[a] })
+}
+
+// currentAttempts returns the attempts of a login. Before the first Login of this process
+// they are read from storage, with the Logins that were cut off.
+func (l *Ledger) currentAttempts(ctx context.Context, login string) ([]Attempt, error) {
+	if attempts, loaded := l.loadedAttempts(login); loaded {
+		return attempts, nil
+	}
+	attempts, err := l.store.Attempts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	notes, err := l.store.Notes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cutOff, _ := l.splitNotes(notes)
+	for _, n := range cutOff {
+		attempts = append(attempts, n.Attempt)
+	}
+	return without(attempts, func(a Attempt) bool { return a.Login != login }), nil
 }
 
 // loadedAttempts returns the attempts of a login that the Ledger has in memory. Before
