@@ -36,7 +36,7 @@ demo: build ## show a leased key, a REST call with it and a rotation on a real V
 dev: build ## run a Vault with the plugin and a simulator, and print commands to try; Ctrl-C stops them
 	@scripts/dev.sh
 
-bench: build ## measure the plugin beside plugins that do nothing, on a real Vault: writes docs/performance.md (about 25 minutes; BENCH="-quick": 3)
+bench: build ## measure the plugin beside plugins that do nothing, on a real Vault: writes docs/performance.md (about 25 minutes; BENCH="-quick": a few)
 	@VAULT_BIN=$$(scripts/vault.sh) && export VAULT_BIN && $(GO) -C bench run . $(BENCH)
 
 lint: ## run gofmt, go vet, staticcheck (pinned in tools/go.mod), and shellcheck if it is installed

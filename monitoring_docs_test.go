@@ -3,9 +3,12 @@
 package ecgrid
 
 import (
+	"fmt"
+	"io/fs"
 	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -146,5 +149,120 @@ func TestMonitoringScrapeConfig(t *testing.T) {
 		if line = strings.TrimPrefix(strings.TrimRight(line, " \n"), "   "); !found || !strings.Contains(example, line) {
 			t.Errorf("examples/monitoring/prometheus.yaml has no line %q", line)
 		}
+	}
+}
+
+// runbookURL begins with the placeholder that docs/monitoring.md says how to replace.
+var runbookURL = regexp.MustCompile(`(?m)^ +runbook_url: "https://docs\.example\.com/vault-plugin-ecgrid/docs/([^"#]+)#([^"]+)"$`)
+
+// TestMonitoringRunbooks checks that each alert leads to a section that exists, and that
+// docs/monitoring.md leads to the same one.
+func TestMonitoringRunbooks(t *testing.T) {
+	t.Parallel()
+	table := readText(t, "docs/monitoring.md")
+	for _, rule := range strings.Split(readText(t, "examples/monitoring/alerts.yaml"), "- alert: ")[1:] {
+		name, _, _ := strings.Cut(rule, "\n")
+		m := runbookURL.FindStringSubmatch(rule)
+		if m == nil {
+			t.Errorf("alerts.yaml: %s has no runbook_url", name)
+			continue
+		}
+		if page := "docs/" + m[1]; !anchors(t, page)[m[2]] {
+			t.Errorf("alerts.yaml: the runbook of %s is %s#%s, which does not exist", name, page, m[2])
+		}
+		row := regexp.MustCompile("(?m)^\\| `" + name + "` .*\\(" + regexp.QuoteMeta(m[1]+"#"+m[2]) + `\) \|$`)
+		if !row.MatchString(table) {
+			t.Errorf("docs/monitoring.md: the row of %s does not end with a link to %s#%s", name, m[1], m[2])
+		}
+	}
+}
+
+// prose returns the lines of a page that are not in a fenced block.
+func prose(t *testing.T, page string) (lines []string) {
+	t.Helper()
+	fenced := false
+	for line := range strings.Lines(readText(t, page)) {
+		if strings.HasPrefix(strings.TrimSpace(line), "```") {
+			fenced = !fenced
+		} else if !fenced {
+			lines = append(lines, strings.TrimRight(line, "\n"))
+		}
+	}
+	return lines
+}
+
+var (
+	pageHeading = regexp.MustCompile(`^#+ (.+)$`)
+	notInAnchor = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	pageLink    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+)
+
+// anchors returns the anchors of a page, as GitHub and others derive them from its headings.
+func anchors(t *testing.T, page string) map[string]bool {
+	t.Helper()
+	found, seen := map[string]bool{}, map[string]int{}
+	for _, line := range prose(t, page) {
+		m := pageHeading.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		anchor := strings.ReplaceAll(notInAnchor.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-")
+		if n := seen[anchor]; n > 0 {
+			found[fmt.Sprint(anchor, "-", n)] = true
+		}
+		found[anchor] = true
+		seen[anchor]++
+	}
+	return found
+}
+
+// TestDocsLinks checks that each link from one page of the repository to another leads to a
+// file, and to a heading of it.
+func TestDocsLinks(t *testing.T) {
+	t.Parallel()
+	links := linkChecker{}
+	err := filepath.WalkDir(".", func(page string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (page == ".git" || page == "bin" || page == "dist"):
+			return fs.SkipDir
+		case filepath.Ext(page) != ".md", page == filepath.Join("docs", "performance", "results.md"): // a part of docs/performance.md
+			return nil
+		}
+		for _, m := range pageLink.FindAllStringSubmatch(strings.Join(prose(t, page), "\n"), -1) {
+			if !strings.Contains(m[1], "://") {
+				links.check(t, page, m[1])
+			}
+		}
+		return nil
+	})
+	if err != nil || len(links) == 0 {
+		t.Errorf("links to %d pages, %v", len(links), err)
+	}
+}
+
+// linkChecker keeps the anchors of each page that a link leads to.
+type linkChecker map[string]map[string]bool
+
+func (c linkChecker) check(t *testing.T, page, link string) {
+	t.Helper()
+	target, anchor, _ := strings.Cut(link, "#")
+	file := page
+	if target != "" {
+		file = filepath.Join(filepath.Dir(page), filepath.FromSlash(target))
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Errorf("%s: the target of %s does not exist", page, link)
+		return
+	}
+	if anchor == "" {
+		return
+	}
+	if c[file] == nil {
+		c[file] = anchors(t, file)
+	}
+	if !c[file][anchor] {
+		t.Errorf("%s: %s has no such heading", page, link)
 	}
 }

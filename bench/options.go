@@ -49,7 +49,7 @@ it writes to bin/bench/ only, unless you set -out or -doc.
 func parseOptions(args []string, out io.Writer) (o options, err error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
-	quick := f.Bool("quick", false, "measure fewer cells, in about three minutes")
+	quick := f.Bool("quick", false, "measure fewer cells, in a few minutes")
 	smoke := f.Bool("smoke", false, "check in under a minute that everything works; the figures mean nothing")
 	rounds := f.Int("rounds", 0, "`number` of rounds in a cell; 0 leaves it to the plan")
 	round := f.Duration("round", 0, "minimum `time` of each contender in each round; 0 leaves it to the plan")

@@ -83,7 +83,7 @@ func Full() Plan {
 	}
 }
 
-// Quick is a plan for work on the plugin. It takes about three minutes.
+// Quick is a plan for work on the plugin. It takes a few minutes.
 func Quick() Plan {
 	p := Full()
 	p.Name = "quick"
