@@ -4,6 +4,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -25,6 +26,8 @@ const (
 	maxHeld   = 20 // leases a worker
 	workers   = 8
 	rootPause = 4 * time.Second
+
+	pluginStart = 30 * time.Second // at most
 
 	maxRefused    = 3 // Logins in a refusedWindow, by the engine's contract
 	refusedWindow = 15 * time.Minute
@@ -259,7 +262,7 @@ func (l *load) disturb(ctx context.Context, every time.Duration) {
 		name string
 		do   func() error
 	}{
-		{"plugin killed", l.killPlugin},
+		{"plugin killed", func() error { _ = l.killPlugin(); return l.awaitPlugin() }},
 		{"ECGrid refuses", func() error { l.grid.TakeDown(3*time.Second, false); return nil }},
 		{"plugin reloaded", func() error {
 			defer l.orphanSessions(time.Now()) // Vault kills it a moment later
@@ -296,6 +299,21 @@ func (l *load) restart(launch func() error) error {
 func (l *load) killPlugin() error {
 	defer l.orphanSessions(time.Now())
 	l.v.KillPlugins()
+	return nil
+}
+
+// awaitPlugin waits until each mount has a process again. Until then Vault answers, even to a
+// renewal with 400, that it has none.
+func (l *load) awaitPlugin() error {
+	deadline := time.Now().Add(pluginStart)
+	for _, mount := range mounts {
+		for !l.v.do(http.MethodGet, mount+"/info", nil).OK() {
+			if time.Now().After(deadline) {
+				return errors.New("the plugin does not come back")
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
 	return nil
 }
 
