@@ -79,7 +79,7 @@ type imageConfig struct {
 var releasedPrograms = []releasedProgram{
 	{
 		name: pluginName, imageDir: "oci", version: "-version", says: pluginName + " %s %s\n",
-		documents: []string{"README.md", "LICENSE", "docs/release.md", "docs/simulator.md"},
+		documents: []string{"README.md", "SECURITY.md", "LICENSE", "docs/release.md", "docs/simulator.md"},
 		config:    imageConfig{User: "65532:65532", Entrypoint: []string{"/" + pluginName}},
 		files:     []string{"etc/ssl/certs/ca-certificates.crt"}, alsoLicensed: []string{"golang.org/x/crypto/x509roots/fallback"},
 	},

@@ -42,7 +42,7 @@ done
 
 case ${FIPS:-} in '' | 0 | 1) ;; *) die "FIPS is '$FIPS': use FIPS=1 or leave it out" ;; esac
 if [ -n "${SIGN_KEY:-}" ]; then # before minutes of building
-	gpg --batch --list-secret-keys -- "$SIGN_KEY" >/dev/null || die "SIGN_KEY: gpg has no secret key $SIGN_KEY (see above)"
+	scripts/sign.sh -check "$SIGN_KEY" || die "SIGN_KEY is not usable (see above)"
 fi
 
 commit=$(git rev-parse -q --verify --short=12 HEAD 2>/dev/null) || die "this is not a git work tree with a commit"
@@ -87,15 +87,18 @@ for platform in $platforms; do
 	fi
 done
 
+# tools/release checks the modules of the programs. This checks those of tools/release itself.
+(cd tools/release && go mod verify >/dev/null) ||
+	die "a module of tools/release in the module cache is not what go.sum says (above): run go clean -modcache, then make release again"
+
 say "archives with licenses, SBOMs, OCI images, sums"
-git -c core.quotePath=off ls-files --cached --others --exclude-standard -- README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs examples |
+git -c core.quotePath=off ls-files --cached --others --exclude-standard -- README.md CHANGELOG.md CONTRIBUTING.md LICENSE SECURITY.md docs examples |
 	go -C tools/release run . -root "$PWD" -version "$version" -commit "$commit"
 rm -rf dist/bin
 find dist -type d -exec chmod 755 {} + -o -type f -exec chmod 644 {} +
 if [ -n "${SIGN_KEY:-}" ]; then
 	trap - EXIT # a wrong passphrase must not throw the builds away
 	scripts/sign.sh "$SIGN_KEY" || die "$version is in dist/, not signed: run scripts/sign.sh $SIGN_KEY"
-	say "signed with $SIGN_KEY"
 else
 	say "not signed: set SIGN_KEY, or run scripts/sign.sh KEY"
 fi

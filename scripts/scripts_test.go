@@ -219,6 +219,24 @@ func TestUsersGoflagsChangeNothing(t *testing.T) {
 	}
 }
 
+// If a module of tools/release is not what go.sum says, it is not run.
+func TestReleaseVerifiesItsModules(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	for fails, runs := range map[string]bool{"nothing": true, "mod": false} {
+		calls := filepath.Join(t.TempDir(), "calls")
+		// fakeGo builds nothing, so the release fails in the end.
+		out, _ := s.run(s.dir, []string{"VERSION=v0.0.1", "PLATFORMS=linux/amd64", "GO_FAILS=" + fails, "GO_CALLS=" + calls}, "sh", "scripts/release.sh")
+		noted, err := os.ReadFile(calls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(noted), "| mod verify\n") || strings.Contains(string(noted), "| -C tools/release run .") != runs || strings.Contains(out, "is not what go.sum says") == runs {
+			t.Errorf("go %s fails:\n%s%s", fails, noted, out)
+		}
+	}
+}
+
 func TestFailingGoListFailsTheRun(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)

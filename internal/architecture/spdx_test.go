@@ -30,8 +30,11 @@ var commentStyles = map[string]string{
 	"Makefile": "#", "Dockerfile": "#", ".ci/run": "#",
 }
 
-// commentStyle returns "" for a file that gets no SPDX line. Files in testdata are data,
-// except for the programs there.
+// programsInTestdata are the extensions of files in testdata that are programs. The others
+// there are data.
+var programsInTestdata = []string{".go", ".java", ".cs", ".js", ".mjs", ".py", ".rb"}
+
+// commentStyle returns "" for a file that gets no SPDX line.
 func commentStyle(name string) string {
 	if style, ok := commentStyles[name]; ok {
 		return style
@@ -40,7 +43,7 @@ func commentStyle(name string) string {
 		return style
 	}
 	extension := path.Ext(name)
-	if strings.Contains(name, "testdata/") && extension != ".go" {
+	if strings.Contains(name, "testdata/") && !slices.Contains(programsInTestdata, extension) {
 		return ""
 	}
 	return commentStyles[extension]
@@ -141,6 +144,9 @@ func TestWithSPDX(t *testing.T) {
 		{".ci/run", "#!/bin/sh\n", "#!/bin/sh\n" + hash},
 		{"a.tf", "", hash},
 		{"testdata/client/main.go", "package main\n", slashes + "\npackage main\n"},
+		{"testdata/client.js", "main();\n", slashes + "\nmain();\n"},
+		{"a/testdata/client.py", "import os\n", hash + "\nimport os\n"},
+		{"testdata/Client.java", "package a;\n", slashes + "\npackage a;\n"},
 	} {
 		if after := string(withSPDX([]byte(c.before), commentStyle(c.name))); after != c.after {
 			t.Errorf("%s becomes\n%s\nwant\n%s", c.name, after, c.after)

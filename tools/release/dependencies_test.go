@@ -70,7 +70,7 @@ func checkLicenses(t *testing.T, file string, modules []string, table map[string
 			continue
 		}
 		p := part{path: module, dir: dir}
-		if err := p.gather(); err != nil {
+		if err := p.readLicenses(); err != nil {
 			t.Error(err)
 			continue
 		}

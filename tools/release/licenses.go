@@ -37,7 +37,8 @@ type part struct {
 var licenseFile = regexp.MustCompile(`(?i)^(((un)?licen[cs]e|copying)|notice|patents)([-.].*)?$`)
 
 // partsOf finds what is linked into a build, and gathers its license texts. It fails if a
-// text is missing, or is of a license that is not in the table.
+// text is missing, or is of a license that may not be released, or if a module is not what
+// go.sum says.
 func (r *release) partsOf(b build) ([]part, error) {
 	info, err := buildinfo.Read(bytes.NewReader(b.binary.content))
 	if err != nil {
@@ -67,7 +68,7 @@ func (r *release) partsOf(b build) ([]part, error) {
 			return nil, err
 		}
 	}
-	return parts, nil
+	return parts, r.verify(parts[1:]) // the standard library has no sum
 }
 
 // linkedPackages asks go list for the modules of a build, and the directories of their packages.
@@ -121,9 +122,22 @@ func (r *release) ownLicenseText() (file, error) {
 	return file{name: licenseDir + ownLicense + ".txt", mode: 0o644, content: text[start:]}, nil
 }
 
-// gather reads the license files of the module's directory, and those between it and the
-// packages that are linked.
+// gather is readLicenses for what is released. It refuses a license in neverReleased.
 func (p *part) gather() error {
+	if err := p.readLicenses(); err != nil {
+		return err
+	}
+	for _, id := range p.licenses {
+		if slices.Contains(neverReleased, id) {
+			return fmt.Errorf("%s@%s is under %s, which is never part of a release: do not import it", p.path, p.version, id)
+		}
+	}
+	return nil
+}
+
+// readLicenses reads the license files of the module's directory, and those between it and
+// the packages that are linked. It fails if there is none, or one of an unknown license.
+func (p *part) readLicenses() error {
 	dirs := []string{p.dir}
 	for _, dir := range p.packages {
 		for ; dir != p.dir && strings.HasPrefix(dir, p.dir); dir = filepath.Dir(dir) {

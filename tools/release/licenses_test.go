@@ -13,6 +13,8 @@ import (
 const mit = "Permission is hereby granted, free of charge, to any person.\n" +
 	"The above copyright notice and this permission\nnotice shall be included."
 
+const busl = "Business Source License 1.1\nChange License: MPL-2.0"
+
 // TestGather has one module in each case.
 func TestGather(t *testing.T) {
 	t.Parallel()
@@ -40,6 +42,8 @@ func TestGather(t *testing.T) {
 		{name: "only a notice", files: map[string]string{"NOTICE": mit}, err: "has no license file"},
 		{name: "an empty file", files: map[string]string{"LICENSE": ""}, err: "does not know"},
 		{name: "an unknown license", files: map[string]string{"LICENSE": "All rights reserved."}, err: "does not know"},
+		{name: "a license that is never released", files: map[string]string{"LICENSE": busl}, err: "never part of a release"},
+		{name: "such a license below", files: map[string]string{"LICENSE": mit, "a/LICENSE": busl}, packages: []string{"a"}, err: "never part of a release"},
 		{name: "an unknown one below", files: map[string]string{"LICENSE": mit, "a/LICENSE": "Ask first."}, packages: []string{"a"}, err: "does not know"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

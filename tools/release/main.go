@@ -37,7 +37,8 @@ type release struct {
 	root, version, commit string
 	time                  time.Time
 	documents             []file
-	register              string // the template of register.sh
+	register              string          // the template of register.sh
+	verified              map[string]bool // modules that are what go.sum says
 }
 
 // file is a file in an archive or a layer.

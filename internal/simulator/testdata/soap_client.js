@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MPL-2.0
+
 // Builds a proxy from the simulator's WSDL and calls it. stdin: the settings;
 // stdout: what came back, both JSON.
 const fs = require('fs');
