@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"vault-plugin-ecgrid/backend"
+	"vault-plugin-ecgrid/internal/simulator"
 )
 
 // scrape reads metrics as Vault does and parses them.
@@ -57,6 +58,48 @@ func sumOf(f *dto.MetricFamily, labels map[string]string) (sum float64) {
 		}
 	}
 	return sum
+}
+
+// TestMetricsOfDeadAPIKey measures what the alert EcgridCallsRefused compares: the part of the calls
+// that ECGrid refuses. It is all of them if the api_key is dead, and half of them if the login
+// works and may not see a user.
+func TestMetricsOfDeadAPIKey(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		begin func(*testMount)
+		code  int
+		part  float64
+	}{
+		"the key was replaced": {func(m *testMount) { m.sim.ReplaceKey(simulator.AdminUserID) }, http.StatusBadRequest, 1},
+		"access denied": {func(m *testMount) {
+			m.sim.Inject(simulator.Fault{Op: "UserGetAPIKey", Cause: simulator.AccessDenied})
+		}, http.StatusForbidden, .5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newTestMount(t)
+			m.must(logical.CreateOperation, "config", m.apiKeyLogin())
+			before := m.scrape()["ecgrid_calls_total"]
+			tt.begin(m)
+			for range 3 {
+				m.refused(tt.code, logical.ReadOperation, "keys/5001", nil)
+			}
+			after := m.scrape()["ecgrid_calls_total"]
+			calls := func(outcomes ...string) (n float64) {
+				for _, operation := range []string{"UserGetAPIKey", "WhoAmI"} {
+					for _, outcome := range outcomes {
+						of := map[string]string{"operation": operation, "outcome": outcome}
+						n += sumOf(after, of) - sumOf(before, of)
+					}
+				}
+				return n
+			}
+			refused, all := calls("access-denied", "session-expired"), calls("access-denied", "session-expired", "ok")
+			if all < 3 || refused/all != tt.part {
+				t.Errorf("%v of %v calls were refused, want %v of them", refused, all, tt.part)
+			}
+		})
+	}
 }
 
 func TestMetrics(t *testing.T) {

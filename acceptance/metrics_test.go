@@ -72,11 +72,15 @@ func tool(t *testing.T, name string) string {
 	return bin
 }
 
-// The alert rules are valid, and fire when they should and not before.
+// The alert rules are valid, and fire when they should and not before. The configuration is valid.
 func TestAlertRules(t *testing.T) {
 	t.Parallel()
 	promtool := tool(t, "promtool")
-	for _, args := range [][]string{{"check", "rules", "alerts.yaml"}, {"test", "rules", "alerts_test.yaml"}} {
+	for _, args := range [][]string{
+		{"check", "rules", "alerts.yaml"},
+		{"test", "rules", "alerts_test.yaml"},
+		{"check", "config", "--syntax-only", "prometheus.yaml"}, // the files that it names are the user's
+	} {
 		cmd := exec.Command(promtool, args...)
 		cmd.Dir = filepath.Join(repoRoot(), "examples", "monitoring")
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -85,7 +89,7 @@ func TestAlertRules(t *testing.T) {
 	}
 }
 
-// monitored is a mount that a real Prometheus scrapes each second, with the examples.
+// monitored are the mounts of the example that a real Prometheus scrapes each second, with the examples.
 type monitored struct {
 	*mount
 	prometheus *promtest.Server
@@ -98,6 +102,9 @@ func newMonitored(t *testing.T) monitored {
 	m := exampleVault(t)
 	m.configure(t, fields{"rotation_period": "24h"})
 	m.writeExamplePolicy(t, "monitoring")
+	const second = "ecgrid-b"
+	m.ok(t, http.MethodPost, path("sys/mounts", second), fields{"type": pluginName})
+	m.ok(t, http.MethodPut, "sys/policies/acl/monitoring-second", fields{"policy": `path "` + second + `/metrics" { capabilities = ["read"] }`})
 	dir := t.TempDir()
 	config := exampleFile(t, "monitoring/prometheus.yaml")
 	for old, own := range map[string]string{"vault.example.com:8200": strings.TrimPrefix(m.node.Addr, "https://"), "scrape_interval: 30s": "scrape_interval: 1s\n  evaluation_interval: 1s"} {
@@ -109,7 +116,7 @@ func newMonitored(t *testing.T) monitored {
 	for name, content := range map[string]string{
 		"prometheus.yaml": config,
 		"alerts.yaml":     exampleFile(t, "monitoring/alerts.yaml"),
-		"ecgrid-token":    m.withPolicies(t, "monitoring").token,
+		"ecgrid-token":    m.withPolicies(t, "monitoring", "monitoring-second").token,
 		"vault-ca.pem":    string(readAll(m.caPath())),
 	} {
 		writeFile(t, dir, name, content)
@@ -124,9 +131,9 @@ func newMonitored(t *testing.T) monitored {
 		t.Fatal(err)
 	}
 	m.ok(t, http.MethodPost, m.at("roles/orders"), fields{"user_id": simulator.UserID5001, "rotation_period": "1h"})
-	eventually(t, 30*time.Second, "a scrape", func() bool {
-		up, err := p.Query(`up{job="ecgrid",mount="ecgrid"} == 1`)
-		return err == nil && len(up) == 1
+	eventually(t, 30*time.Second, "a scrape of both mounts", func() bool {
+		up, err := p.Query(`up{job="ecgrid",mount=~"ecgrid|ecgrid-b"} == 1`)
+		return err == nil && len(up) == 2
 	})
 	return monitored{m, p, d}
 }

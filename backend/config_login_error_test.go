@@ -117,3 +117,49 @@ func TestConfigReadWithoutLedger(t *testing.T) {
 		}
 	})
 }
+
+// The last refusal of the stored login is told until that works, however old it is, and also if
+// other failed Logins are stored since. It does not lengthen a pause.
+func TestLoginErrorOutlivesItsPause(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		refuse func(t *testing.T, e *Engine, stored string)
+		after  time.Duration
+	}{
+		"a read":                         {func(t *testing.T, e *Engine, _ string) { failedRead(t, e, 5001) }, 25 * time.Hour},
+		"a write of the stored password": {writeRefused, 16 * time.Minute},
+	} {
+		runCase(t, name, func(t *testing.T) {
+			f, e, storage := configured(t)
+			stored := storedConfig(t, e).Password
+			f.set(func() { f.password = "other" })
+			tt.refuse(t, e, stored)
+			told, _, _ := strings.Cut(storedConfig(t, e).LastLoginError, ";")
+			for _, password := range []string{"mistyped", "mistyped again"} {
+				time.Sleep(tt.after)
+				writeRefused(t, e, password)
+				if got := storedConfig(t, e).LastLoginError; told == "" || !strings.HasPrefix(got, told) {
+					t.Errorf("last_login_error is %q, want %q", got, told)
+				}
+			}
+			e.Close()
+			e = testEngine(t, f, storage)
+			if got := storedConfig(t, e).LastLoginError; !strings.HasPrefix(got, told) {
+				t.Errorf("last_login_error of the next process is %q, want %q", got, told)
+			}
+			failedRead(t, e, 5001)
+			wantSamples(t, e, map[string]float64{"login_pause_seconds": 1})
+			f.set(func() { f.password = stored })
+			time.Sleep(time.Second)
+			readKey(t, e, 5001)
+			if got := storedConfig(t, e).LastLoginError; got != "" {
+				t.Errorf("last_login_error is %q although the login works", got)
+			}
+		})
+	}
+}
+
+func writeRefused(t *testing.T, e *Engine, password string) {
+	t.Helper()
+	wantErr(t, e.WriteConfig(t.Context(), ConfigPatch{Password: &password}, noManager{}), session.ErrRefused)
+}

@@ -31,7 +31,7 @@ func (c *configs) ReadConfig(ctx context.Context) (*Config, error) {
 
 // refusedLogins returns what ECGrid said of the stored login since it last worked.
 func (c *configs) refusedLogins(ctx context.Context, config Config) (session.Refusals, error) {
-	candidates, err := c.candidates(ctx, config)
+	candidates, err := c.store.candidates(ctx, config)
 	if err != nil {
 		return session.Refusals{}, err
 	}

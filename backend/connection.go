@@ -60,7 +60,7 @@ type connections struct {
 
 // connect makes the connection of a config. It does not call ECGrid.
 func (c *connections) connect(ctx context.Context, config Config) (*connection, error) {
-	candidates, err := c.candidates(ctx, config)
+	candidates, err := c.store.candidates(ctx, config)
 	if err != nil {
 		return nil, err
 	}
@@ -105,22 +105,6 @@ func (c *connections) add(l *link) error {
 	}
 	c.links[l] = struct{}{}
 	return nil
-}
-
-// candidates are the passwords that the login may have, the likeliest first.
-func (c *connections) candidates(ctx context.Context, config Config) ([]session.Candidate, error) {
-	if config.APIKey != "" {
-		return nil, nil
-	}
-	var candidates []session.Candidate
-	for _, password := range append([]string{config.Password}, config.pendingPasswords()...) {
-		mark, err := c.store.fingerprint(ctx, password)
-		if err != nil {
-			return nil, err
-		}
-		candidates = append(candidates, session.Candidate{Password: password, Mark: mark})
-	}
-	return candidates, nil
 }
 
 // current returns the connection in use, or nil.

@@ -4,6 +4,7 @@ package backend
 
 import (
 	"context"
+	"time"
 
 	"vault-plugin-ecgrid/backend/metrics"
 	"vault-plugin-ecgrid/backend/session"
@@ -78,10 +79,26 @@ func (c *connections) Metrics(ctx context.Context) ([]byte, error) {
 	for _, l := range c.allLinks() {
 		s.OpenSessions += l.session.OpenSessions()
 	}
-	if current := c.current(); current != nil {
-		s.LoginPause = current.session.PauseLeft()
+	if s.LoginPause, err = c.loginPause(ctx, config); err != nil {
+		c.Logger.Warn("the metrics lack the pause of logins", "error", err)
 	}
 	return c.metrics.Text(s)
+}
+
+// loginPause returns how long no Login may be sent with the stored config, which may be nil.
+func (c *connections) loginPause(ctx context.Context, config *Config) (*time.Duration, error) {
+	if config == nil {
+		return new(time.Duration), nil
+	}
+	candidates, err := c.store.candidates(ctx, *config)
+	if err != nil {
+		return nil, err
+	}
+	left, err := c.ledger.PauseLeft(ctx, config.login(), candidates)
+	if err != nil {
+		return nil, err
+	}
+	return &left, nil
 }
 
 // measured returns what is measured of a config, which may be nil.

@@ -4,8 +4,10 @@ package backend
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,6 +122,44 @@ func TestMeasuredRoles(t *testing.T) {
 			t.Errorf("last rotation at %v", last)
 		}
 	})
+}
+
+// What is not known of the roles is missing: nothing of roles that cannot be read, and no number
+// of roles if one of them cannot be read.
+func TestMetricsOfUnreadRoles(t *testing.T) {
+	counts := []string{"roles_scheduled", "roles_overdue", "roles_failing"}
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		unread string // the prefix of what cannot be read
+		next   float64
+	}{
+		"all": {rolePrefix, -1},
+		"one": {rolePrefix + "a", virtualStart + 2*3600},
+	} {
+		runCase(t, name, func(t *testing.T) {
+			f, e, storage := configured(t)
+			for role, period := range map[string]time.Duration{"a": time.Hour, "b": 2 * time.Hour} {
+				writeRole(t, e, role, RolePatch{Schedule: SchedulePatch{Period: &period}})
+			}
+			time.Sleep(100 * time.Minute) // one is overdue
+			e.Close()
+			fails := true
+			next, _ := startProcess(t, f, storage, func(s step) error {
+				if fails && strings.HasPrefix(s.key, tt.unread) && s.key != rolePrefix {
+					return errors.New("storage fails")
+				}
+				return nil
+			})
+			next.Tick(t.Context())
+			for _, series := range counts {
+				wantSamples(t, next, map[string]float64{series: -1})
+			}
+			wantSamples(t, next, map[string]float64{"role_rotation_next_timestamp_seconds": tt.next})
+			fails = false
+			next.Tick(t.Context())
+			wantSamples(t, next, map[string]float64{"roles_scheduled": 2, "roles_failing": 0})
+		})
+	}
 }
 
 // A role that is read while it is written does not replace what was written.

@@ -4,7 +4,9 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -182,6 +184,36 @@ func TestMeasuredLogins(t *testing.T) {
 		"api_key": {config: withAPIKey, do: func(t *testing.T, f *fakeECGrid, e *Engine) { readKey(t, e, 5001) }, want: map[string]float64{
 			login("ok"): 0, "sessions_open": 0, "login_pause_seconds": 0, `config_info{auth_method="api_key",transport="soap"}`: 1,
 		}},
+	})
+}
+
+// The pause is known without a connection in use: after another node wrote the config, and
+// before the first Login of a process. It is missing if it cannot be read.
+func TestMeasuredPauseWithoutConnection(t *testing.T) {
+	runVirtual(t, func(t *testing.T) {
+		f, e, storage := configured(t)
+		f.set(func() { f.password = "other" })
+		failedRead(t, e, 5001)
+		time.Sleep(2 * time.Second)
+		failedRead(t, e, 5001)
+		calls := f.now().calls
+		wantSamples(t, e, map[string]float64{"login_pause_seconds": 60})
+		e.Invalidate(configKey)
+		time.Sleep(time.Second)
+		wantSamples(t, e, map[string]float64{"login_pause_seconds": 59})
+		e.Close()
+		next, _ := startProcess(t, f, storage, func(step) error { return nil })
+		wantSamples(t, next, map[string]float64{"login_pause_seconds": 59})
+		broken, _ := startProcess(t, f, storage, func(s step) error {
+			if s.key == attemptsKey {
+				return errors.New("storage fails")
+			}
+			return nil
+		})
+		wantSamples(t, broken, map[string]float64{"login_pause_seconds": -1, "sessions_open": 0})
+		if !maps.Equal(f.now().calls, calls) {
+			t.Error("a scrape called ECGrid")
+		}
 	})
 }
 

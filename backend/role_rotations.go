@@ -53,14 +53,14 @@ func (r *roleRotations) set(name string, role *Role) {
 	r.byName[name] = roleRotation{last: role.Rotation.Last, next: role.Rotation.Next, failing: role.Rotation.Failures > 0}
 }
 
-// sum sums up all roles, or returns nil if they were not read yet.
+// sum sums up the roles that were read, or returns nil if they were not listed yet.
 func (r *roleRotations) sum(now time.Time) *metrics.Roles {
 	if r.roles.count() == nil {
 		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var s metrics.Roles
+	s := metrics.Roles{Incomplete: len(r.roles.unreadNames()) > 0}
 	for _, role := range r.byName {
 		if role.last.After(s.Last) {
 			s.Last = role.last

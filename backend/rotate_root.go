@@ -142,7 +142,7 @@ func (r *rootRotator) aliveConnection(ctx context.Context) (alive *connection, r
 // storePending stores a password that ECGrid is about to get, and makes it known to the
 // session.
 func (r *rootRotator) storePending(ctx context.Context, current *connection, c Config) (*connection, error) {
-	candidates, err := r.candidates(ctx, c)
+	candidates, err := r.store.candidates(ctx, c)
 	if err != nil {
 		return nil, err
 	}

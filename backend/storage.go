@@ -246,6 +246,36 @@ func (s *store) Attempts(ctx context.Context) ([]session.Attempt, error) {
 	return *stored, nil
 }
 
+// StoredCredentials returns the login of the stored config and the fingerprints of the passwords
+// that it may have.
+func (s *store) StoredCredentials(ctx context.Context) (login string, marks []string, err error) {
+	config, err := s.config(ctx)
+	if err != nil || config == nil {
+		return "", nil, err
+	}
+	candidates, err := s.candidates(ctx, *config)
+	for _, c := range candidates {
+		marks = append(marks, c.Mark)
+	}
+	return config.login(), marks, err
+}
+
+// candidates are the passwords that the login may have, the likeliest first.
+func (s *store) candidates(ctx context.Context, config Config) ([]session.Candidate, error) {
+	if config.APIKey != "" {
+		return nil, nil
+	}
+	var candidates []session.Candidate
+	for _, password := range append([]string{config.Password}, config.pendingPasswords()...) {
+		mark, err := s.fingerprint(ctx, password)
+		if err != nil {
+			return nil, err
+		}
+		candidates = append(candidates, session.Candidate{Password: password, Mark: mark})
+	}
+	return candidates, nil
+}
+
 // PutAttempts stores the attempts. Without any it deletes the entry.
 func (s *store) PutAttempts(ctx context.Context, attempts []session.Attempt) error {
 	if len(attempts) == 0 {

@@ -12,11 +12,11 @@ import (
 // missing then. So is a time that is zero.
 type State struct {
 	OpenSessions     int
-	LeftoverSessions int           // still to be logged out
-	LoginPause       time.Duration // until a Login may be sent
-	Config           *Config       // nil without a config
-	Roles            *Roles        // nil until the roles were read
-	CountedLeases    *int          // nil until the leases were read
+	LeftoverSessions int            // still to be logged out
+	LoginPause       *time.Duration // until a Login may be sent
+	Config           *Config        // nil without a config
+	Roles            *Roles         // nil until the roles were listed
+	CountedLeases    *int           // nil until the leases were listed
 }
 
 // Config is what is measured of the config.
@@ -28,13 +28,15 @@ type Config struct {
 	UnresolvedSince       time.Time // zero if rotate-root is resolved
 }
 
-// Roles sums up the rotations of all roles.
+// Roles sums up the rotations of all roles that could be read.
 type Roles struct {
-	Last      time.Time // the latest rotation
-	Next      time.Time // the earliest rotation that is scheduled; in the past if it is overdue
-	Scheduled int
-	Overdue   int
-	Failing   int // the last try failed
+	Last time.Time // the latest rotation
+	Next time.Time // the earliest rotation that is scheduled; in the past if it is overdue
+
+	Incomplete bool // a role could not be read, so the numbers below are not known
+	Scheduled  int
+	Overdue    int
+	Failing    int // the last try failed
 }
 
 // gauge is a metric of State. Value returns false if it is not known.
@@ -46,7 +48,12 @@ type gauge struct {
 var gauges = []gauge{
 	{"sessions_open", "Sessions that this mount has open at ECGrid.", func(s State) (float64, bool) { return float64(s.OpenSessions), true }},
 	{"sessions_leftover", "Sessions that could not be logged out yet.", func(s State) (float64, bool) { return float64(s.LeftoverSessions), true }},
-	{"login_pause_seconds", "How long no Login is sent, after failed ones. 0 if Logins are not paused.", func(s State) (float64, bool) { return s.LoginPause.Seconds(), true }},
+	{"login_pause_seconds", "How long no Login is sent, after failed ones. 0 if Logins are not paused.", func(s State) (float64, bool) {
+		if s.LoginPause == nil {
+			return 0, false
+		}
+		return s.LoginPause.Seconds(), true
+	}},
 	{"calls_max", "max_concurrent_calls of config.", ofConfig(func(c *Config) (float64, bool) { return float64(c.MaxCalls), true })},
 	{"root_rotation_last_timestamp_seconds", "When rotate-root last succeeded.", ofConfig(func(c *Config) (float64, bool) { return ofTime(c.RootLast) })},
 	{"root_rotation_next_timestamp_seconds", "When rotate-root is due next. In the past if it is overdue.", ofConfig(func(c *Config) (float64, bool) { return ofTime(c.RootNext) })},
@@ -55,9 +62,9 @@ var gauges = []gauge{
 	{"root_rotation_unresolved_since_timestamp_seconds", "When the unresolved rotate-root was sent.", ofConfig(func(c *Config) (float64, bool) { return ofTime(c.UnresolvedSince) })},
 	{"role_rotation_last_timestamp_seconds", "The latest rotation of the roles.", ofRoles(func(r *Roles) (float64, bool) { return ofTime(r.Last) })},
 	{"role_rotation_next_timestamp_seconds", "The earliest scheduled rotation of the roles. In the past if it is overdue.", ofRoles(func(r *Roles) (float64, bool) { return ofTime(r.Next) })},
-	{"roles_scheduled", "Roles with a scheduled rotation.", ofRoles(func(r *Roles) (float64, bool) { return float64(r.Scheduled), true })},
-	{"roles_overdue", "Roles whose scheduled rotation is overdue.", ofRoles(func(r *Roles) (float64, bool) { return float64(r.Overdue), true })},
-	{"roles_failing", "Roles whose last scheduled rotation failed.", ofRoles(func(r *Roles) (float64, bool) { return float64(r.Failing), true })},
+	{"roles_scheduled", "Roles with a scheduled rotation.", ofRoles(func(r *Roles) (float64, bool) { return float64(r.Scheduled), !r.Incomplete })},
+	{"roles_overdue", "Roles whose scheduled rotation is overdue.", ofRoles(func(r *Roles) (float64, bool) { return float64(r.Overdue), !r.Incomplete })},
+	{"roles_failing", "Roles whose last scheduled rotation failed.", ofRoles(func(r *Roles) (float64, bool) { return float64(r.Failing), !r.Incomplete })},
 	{"counted_leases", "Leases after whose end a key is replaced (rotate_on_revoke).", func(s State) (float64, bool) {
 		if s.CountedLeases == nil {
 			return 0, false

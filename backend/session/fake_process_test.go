@@ -27,10 +27,11 @@ type store struct {
 	mu       sync.Mutex // guards the fields below
 	attempts []byte
 	notes    map[string][]byte
-	accesses int // that succeeded
+	stored   []Candidate // in the config
+	accesses int         // that succeeded
 }
 
-func newStore() *store { return &store{notes: map[string][]byte{}} }
+func newStore() *store { return &store{notes: map[string][]byte{}, stored: candidates(right)} }
 
 func (s *store) noted() int {
 	s.mu.Lock()
@@ -166,4 +167,21 @@ func (p *process) DeleteNote(ctx context.Context, id string) error {
 		delete(p.store.notes, id)
 		return nil
 	})
+}
+
+// setStored sets the passwords of the stored config.
+func (p *process) setStored(passwords ...string) {
+	p.store.mu.Lock()
+	defer p.store.mu.Unlock()
+	p.store.stored = candidates(passwords...)
+}
+
+func (p *process) StoredCredentials(ctx context.Context) (login string, marks []string, err error) {
+	err = p.access(ctx, "StoredCredentials", func() error {
+		for _, c := range p.store.stored {
+			marks = append(marks, c.Mark)
+		}
+		return nil
+	})
+	return "server login", marks, err
 }

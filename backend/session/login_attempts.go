@@ -43,6 +43,9 @@ type Attempt struct {
 	At         time.Time `json:"at"`         // the latest time at which it can have failed
 	Outcome    Outcome   `json:"outcome,omitempty"`
 	FromWrite  bool      `json:"brought,omitempty"` // it verified a config write; the JSON names are those of stored entries
+	// Past attempts cause no pause any more. They only tell that ECGrid refused a credential
+	// that is still stored.
+	Past bool `json:"past,omitempty"`
 	// ClearedBy is the Mark of a credential that worked later. The attempt does not
 	// count against that credential until a Login with it fails.
 	ClearedBy string `json:"over,omitempty"`
@@ -55,6 +58,9 @@ type Store interface {
 	Notes(ctx context.Context) (map[string]Note, error)
 	PutNote(ctx context.Context, id string, n Note) error
 	DeleteNote(ctx context.Context, id string) error
+	// StoredCredentials returns the login of the stored config and the Marks of the credentials
+	// that it may have.
+	StoredCredentials(ctx context.Context) (login string, marks []string, err error)
 }
 
 // Ledger records the failed Logins of a mount, and the sessions that still have to be
@@ -185,17 +191,27 @@ func (l *Ledger) add(e *entry) error {
 	return nil
 }
 
-// attemptsOf returns the attempts of a login, the latest last. The caller holds mu.
+// attemptsOf returns the attempts of a login that may cause a pause, the latest last. The caller
+// holds mu.
 func (l *Ledger) attemptsOf(login string) []Attempt {
+	return without(l.allAttemptsOf(login), isPast)
+}
+
+func isPast(a Attempt) bool { return a.Past }
+
+// allAttemptsOf returns the attempts of a login, the latest last. The caller holds mu.
+func (l *Ledger) allAttemptsOf(login string) []Attempt {
 	var attempts []Attempt
 	for _, e := range l.entries {
 		if e.Login == login {
 			attempts = append(attempts, e.Attempt)
 		}
 	}
-	slices.SortStableFunc(attempts, func(a, b Attempt) int { return a.At.Compare(b.At) })
+	slices.SortStableFunc(attempts, byTime)
 	return attempts
 }
+
+func byTime(a, b Attempt) int { return a.At.Compare(b.At) }
 
 // loginSucceeded clears earlier refusals, and stores the SessionID if keep is set. The
 // session must not be used if that fails. It may still turn out to be dead.
@@ -278,10 +294,11 @@ func (l *Ledger) sessionEnded(e *entry, answered, wasAlive bool) {
 }
 
 // outweighs tells whether a success of e clears another attempt. It does not clear
-// what failed after e was sent, nor an attempt of a config write with another credential.
+// what failed after e was sent, nor an attempt of a config write with another credential that may
+// still cause a pause.
 func (e *entry) outweighs(other *entry) bool {
 	return other.Login == e.Login && !other.underWay && !other.At.After(e.At) &&
-		(!other.FromWrite || other.Credential == e.Credential)
+		(!other.FromWrite || other.Past || other.Credential == e.Credential)
 }
 
 // clear sets ClearedBy of the matching attempts. The caller holds mu.
@@ -322,7 +339,7 @@ func (l *Ledger) storeAttempts(ctx context.Context) error {
 		return err
 	}
 	defer l.writing.Release(1)
-	attempts := l.failedAttempts()
+	attempts := l.failedAttempts(l.storedCredentials(ctx))
 	if l.stored == 0 && len(attempts) == 0 {
 		return nil
 	}
@@ -333,11 +350,20 @@ func (l *Ledger) storeAttempts(ctx context.Context) error {
 	return nil
 }
 
-// failedAttempts returns the attempts that still count.
-func (l *Ledger) failedAttempts() (attempts []Attempt) {
+// storedCredentials reports of an attempt whether its credential is stored, or may be if that
+// cannot be read.
+func (l *Ledger) storedCredentials(ctx context.Context) (isStored func(Attempt) bool) {
+	login, marks, err := l.store.StoredCredentials(ctx)
+	return func(a Attempt) bool {
+		return err != nil || a.Login == login && slices.Contains(marks, a.Credential)
+	}
+}
+
+// failedAttempts returns the attempts that must be stored.
+func (l *Ledger) failedAttempts(isStored func(Attempt) bool) (attempts []Attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.prune()
+	l.prune(isStored)
 	for _, e := range l.entries {
 		if !e.underWay {
 			attempts = append(attempts, e.Attempt)

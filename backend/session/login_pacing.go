@@ -3,6 +3,7 @@
 package session
 
 import (
+	"context"
 	"slices"
 	"time"
 )
@@ -151,20 +152,14 @@ func (l *Ledger) loginOrder(login string, candidates []Candidate, current string
 	return order
 }
 
-// PauseLeft returns how long no Login may be sent, or 0. It does not know of the attempts
-// of earlier processes before the first Login of this one.
-func (s *Session) PauseLeft() time.Duration {
-	s.mu.Lock()
-	candidates := s.candidates
-	s.mu.Unlock()
-	return s.Ledger.pauseLeft(s.Login, candidates)
-}
-
-// pauseLeft returns how long none of the candidates may be tried.
-func (l *Ledger) pauseLeft(login string, candidates []Candidate) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	attempts := l.attemptsOf(login)
+// PauseLeft returns how long none of the candidates may be tried, or 0. It does not call ECGrid
+// and stores nothing.
+func (l *Ledger) PauseLeft(ctx context.Context, login string, candidates []Candidate) (time.Duration, error) {
+	attempts, err := l.currentAttempts(ctx, login)
+	if err != nil {
+		return 0, err
+	}
+	attempts = without(attempts, isPast)
 	var earliest time.Time
 	for i, c := range candidates {
 		at := earliestLogin(attempts, &entry{Note: Note{Attempt: Attempt{Login: login, Credential: c.Mark}}})
@@ -172,7 +167,7 @@ func (l *Ledger) pauseLeft(login string, candidates []Candidate) time.Duration {
 			earliest = at
 		}
 	}
-	return max(0, earliest.Sub(l.clock.Now()))
+	return max(0, earliest.Sub(l.clock.Now())), nil
 }
 
 // ReadyForChange returns ErrTooSoon if a password change should not begin now: if it is
@@ -197,21 +192,30 @@ func (l *Ledger) readyForChange(login string) error {
 }
 
 // prune deletes attempts that are older than the window, except the last maxKept of
-// each login: they determine how long its pauses are. The caller holds mu.
-func (l *Ledger) prune() {
+// each login: they determine how long its pauses are. The latest refusal of each stored
+// credential stays as a Past attempt. The caller holds mu.
+func (l *Ledger) prune(isStored func(Attempt) bool) {
 	now := l.clock.Now()
-	kept := map[string]int{}
+	kept, told := map[string]int{}, map[[2]string]bool{}
 	slices.Reverse(l.entries) // the latest first
 	l.entries = slices.DeleteFunc(l.entries, func(e *entry) bool {
+		credential := [2]string{e.Login, e.Credential}
+		tells := e.Outcome == Refused && e.ClearedBy == "" && !told[credential] && isStored(e.Attempt)
+		if tells {
+			told[credential] = true
+		}
 		age := now.Sub(e.decidedBy())
 		if e.underWay || age <= window {
 			return false
 		}
-		if e.FromWrite || e.ClearedBy != "" { // they cause no pause
-			return true
+		if !e.Past && !e.FromWrite && e.ClearedBy == "" { // the others cause no pause
+			kept[e.Login]++
+			if kept[e.Login] <= maxKept && age <= forgetAfter {
+				return false
+			}
 		}
-		kept[e.Login]++
-		return kept[e.Login] > maxKept || age > forgetAfter
+		e.Past = tells
+		return !tells
 	})
 	slices.Reverse(l.entries)
 }

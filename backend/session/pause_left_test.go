@@ -11,6 +11,7 @@ import (
 func TestPauseLeft(t *testing.T) {
 	runVirtual(t, func(t *testing.T, p *process, _ *fakeECGrid) {
 		both := candidates(wrong, right)
+		noErr(t, p.ledger.load(t.Context()))
 		for range maxInWindow {
 			p.ledger.entries = append(p.ledger.entries, &entry{Note: Note{Attempt: Attempt{
 				Login: "login", Credential: both[0].Mark, At: time.Now(), Outcome: Refused, ClearedBy: both[1].Mark,
@@ -26,8 +27,7 @@ func TestPauseLeft(t *testing.T) {
 			{"another", both[:1], 0},
 			{"login", nil, 0}, // an API key
 		} {
-			s := New(Config{Login: tt.login, Candidates: tt.candidates, Ledger: p.ledger, MaxConcurrent: 1})
-			if got := s.PauseLeft(); got != tt.want {
+			if got, err := p.ledger.PauseLeft(t.Context(), tt.login, tt.candidates); err != nil || got != tt.want {
 				t.Errorf("%s with %d candidates: %s, want %s", tt.login, len(tt.candidates), got, tt.want)
 			}
 		}

@@ -30,7 +30,7 @@ func (l *Ledger) Refusals(ctx context.Context, login string, candidates []Candid
 			found.Last = a.At
 		}
 	}
-	found.Failed = countFailed(countedAgainstAny(attempts, candidates), l.clock.Now())
+	found.Failed = countFailed(countedAgainstAny(without(attempts, isPast), candidates), l.clock.Now())
 	return found, nil
 }
 
@@ -63,7 +63,9 @@ func (l *Ledger) currentAttempts(ctx context.Context, login string) ([]Attempt, 
 	for _, n := range cutOff {
 		attempts = append(attempts, n.Attempt)
 	}
-	return without(attempts, func(a Attempt) bool { return a.Login != login }), nil
+	attempts = without(attempts, func(a Attempt) bool { return a.Login != login })
+	slices.SortStableFunc(attempts, byTime)
+	return attempts, nil
 }
 
 // loadedAttempts returns the attempts of a login that the Ledger has in memory. Before
@@ -76,5 +78,5 @@ func (l *Ledger) loadedAttempts(login string) (attempts []Attempt, loaded bool) 
 	l.loading.Release(1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.attemptsOf(login), loaded
+	return l.allAttemptsOf(login), loaded
 }

@@ -90,6 +90,7 @@ func newDay(t *testing.T, p *process, f *fakeECGrid, seed uint64) *day {
 	if seed%2 == 0 { // sessions have an end, which may not be the one that they state
 		f.lives(time.Duration(d.plan.Int64N(int64(10*time.Minute))), time.Duration(d.plan.Int64N(int64(20*time.Minute))))
 	}
+	p.setStored(d.stored...)
 	d.session = p.session(with(d.stored...))
 	return d
 }
@@ -204,6 +205,7 @@ func (d *day) kill() {
 func (d *day) addCandidate() {
 	if len(d.stored) < 4 {
 		d.stored = append(slices.Clip(d.stored), wrong+strconv.Itoa(len(d.stored)))
+		d.p.setStored(d.stored...)
 		d.session.AddCandidates(candidates(d.stored[len(d.stored)-1]))
 	}
 }
