@@ -50,7 +50,7 @@ type Request struct {
 type exchange struct {
 	reused  chan struct{} // receives once the exchange has a connection that was used before
 	done    chan struct{} // closed once resp or failure is set
-	conn    *watchedConn  // nil if it cannot be watched, as behind an HTTPS proxy
+	conn    *watchedConn  // nil if there is none, or another call still uses it
 	pooled  bool          // the connection was used before
 	resp    *http.Response
 	failure *Failure
@@ -69,7 +69,7 @@ func (c *httpCall) start(ctx context.Context, transport *http.Transport) *exchan
 func (c *httpCall) roundTrip(ctx context.Context, transport *http.Transport, x *exchange) (*http.Response, *Failure) {
 	var answered atomic.Bool
 	var unusable bool
-	proxy := new(throughProxy)
+	proxy := &throughProxy{used: c.proxied}
 	ctx = context.WithValue(ctx, throughProxyKey{}, proxy)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(got httptrace.GotConnInfo) {

@@ -3,6 +3,7 @@
 package httpclient
 
 import (
+	"net"
 	"net/http"
 	"net/url"
 )
@@ -21,3 +22,6 @@ func (c *Client) SetDialer(dial Dialer) { c.setDialer(dial) }
 
 // SetProxy replaces the proxy of the environment.
 func (c *Client) SetProxy(proxy func(*http.Request) (*url.URL, error)) { c.setProxy(proxy) }
+
+// IsWatched reports whether unsolicited data on the connection is noticed.
+func IsWatched(conn net.Conn) bool { return watchedConnOf(conn) != nil }

@@ -83,6 +83,9 @@ func TestProxyFails(t *testing.T) {
 		"nobody listens": {nil, "it is unreachable: connection refused", true},
 		"closed":         {func(net.Conn) {}, "it is unreachable: connection closed without a response", true},
 		"not HTTP":       {func(conn net.Conn) { io.WriteString(conn, canaryUpstream+"\r\n\r\n") }, "it is unreachable: connection failed", true},
+		"text of TLS": {func(conn net.Conn) {
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nserver gave HTTP response to HTTPS client\r\n\r\n")
+		}, "it is unreachable: connection failed", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -49,6 +49,10 @@ type Client struct {
 	// pooled reuses connections. unpooled opens one for each exchange: a call that must not
 	// be retried does not start on a connection that may be dead.
 	pooled, unpooled *http.Transport
+	dial             dialer        // takes dialTime at most
+	dialTime         time.Duration // the proxy has it again for its answer
+	proxied          bool          // a proxy opens the connections
+	caCert           string        // see Endpoint.CACert
 	// Sleep waits between attempts. It returns false if ctx ends first. Tests replace it.
 	Sleep func(ctx context.Context, d time.Duration) bool
 }
@@ -76,6 +80,7 @@ func New(e ecgrid.Endpoint) (*Client, error) {
 		loginTimeout: cmp.Or(e.LoginTimeout, timeout),
 		pooled:       newTransport(trust, maxConcurrent),
 		unpooled:     newTransport(trust.Clone(), maxConcurrent),
+		caCert:       e.CACert,
 		Sleep:        sleep,
 	}
 	c.unpooled.DisableKeepAlives = true
@@ -110,24 +115,33 @@ type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 // not sent.
 func (c *Client) setDialer(dial dialer) {
 	callTime := min(c.timeout, c.loginTimeout)
-	bounded := func(ctx context.Context, network, addr string) (net.Conn, error) {
-		dialTime := min(maxDialTime, callTime/4)
-		p := throughProxyOf(ctx)
-		ctx, cancel := context.WithTimeout(ctx, dialTime)
+	c.dialTime = min(maxDialTime, callTime/4)
+	c.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, c.dialTime)
 		defer cancel()
-		conn, err := dial(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		if p != nil && p.used.Load() {
-			conn = answersWithin(conn, dialTime)
-		}
-		return watch(conn), nil
+		return dial(ctx, network, addr)
 	}
 	for _, t := range []*http.Transport{c.pooled, c.unpooled} {
-		t.DialContext = bounded
+		t.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := c.dial(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return c.opened(ctx, conn), nil
+		}
 		t.TLSHandshakeTimeout = min(maxDialTime, callTime/5) // leaves time for the backoff between two
 	}
+}
+
+// opened returns conn as the exchange of ctx uses it. A plain http URL is for a loopback host,
+// which has no proxy.
+func (c *Client) opened(ctx context.Context, conn net.Conn) net.Conn {
+	if p := throughProxyOf(ctx); p != nil && p.used && c.URL.Scheme == "https" {
+		toProxy := answersWithin(conn, c.dialTime)
+		p.conn.Store(toProxy)
+		conn = toProxy
+	}
+	return watch(conn)
 }
 
 func parseURL(raw string) (*url.URL, error) {
