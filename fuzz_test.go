@@ -217,6 +217,9 @@ func (m *fuzzMount) check(op uint8, path string, schema map[string]*framework.Fi
 			again[name] = value
 		}
 	}
+	if value, ok := data["verify_connection"]; ok { // a login that was not tried may not work
+		again["verify_connection"] = value
+	}
 	if _, status := m.send(logical.UpdateOperation, path, again); status != http.StatusOK {
 		m.t.Errorf("what was read cannot be written back: %d for %v", status, again)
 	}
@@ -255,6 +258,7 @@ func FuzzConfigPatch(f *testing.F) {
 		f.Add(op, i%4 != 0, seed.name, seed.kind, seed.text, nameOf(schema, "username"), uint8(0), "jo", nameOf(schema, "password"), uint8(0), "right")
 		f.Add(op, i%4 == 0, seed.name, seed.kind, seed.text, seed.name, seed.kind, seed.text, seed.name, seed.kind, seed.text)
 	}
+	f.Add(uint8(0), true, nameOf(schema, "username"), uint8(0), "0", nameOf(schema, "password"), uint8(0), "0", nameOf(schema, "verify_connection"), uint8(0), "0")
 	f.Fuzz(func(t *testing.T, op uint8, configured bool, n1, k1 uint8, t1 string, n2, k2 uint8, t2 string, n3, k3 uint8, t3 string) {
 		m := newFuzzMount(t)
 		if configured {

@@ -64,7 +64,7 @@ func FuzzRESTBody(f *testing.F) {
 // FuzzTypes sends any value as an s:int, as a string and between elements. The simulator accepts exactly what
 // its WSDL allows.
 func FuzzTypes(f *testing.F) {
-	for _, value := range []string{"5001", " 5001 ", "+5001", "05001", "\u00a05001", "\u00855001", "5_001", "2147483648", "", "x", "<N/>", "<![CDATA[5001]]>", "50<!-- -->01", "&#53;001", "0x1389"} {
+	for _, value := range []string{"5001", " 5001 ", "+5001", "05001", "\u00a05001", "\u00855001", "5_001", "2147483648", "", "x", "<N/>", "<![CDATA[5001]]>", "50<!-- -->01", "&#53;001", "0x1389", "0<!0>"} {
 		f.Add(value, "UserID")
 		f.Add(value, "SessionID")
 		f.Add(value, "")

@@ -51,12 +51,11 @@ func (s *Schema) ValidateEnvelope(message []byte, want string) error {
 
 // readBody returns the only element of a message's Body.
 func readBody(message []byte) (node, error) {
-	if bytes.Contains(message, []byte("<!DOCTYPE")) {
-		return node{}, errors.New("a SOAP message has no DTD")
-	}
 	var root node
-	d := xml.NewDecoder(bytes.NewReader(message))
-	if err := d.Decode(&root); err != nil {
+	d := xml.NewTokenDecoder(withoutDTD{xml.NewDecoder(bytes.NewReader(message))})
+	if err := d.Decode(&root); errors.Is(err, errDTD) {
+		return node{}, err
+	} else if err != nil {
 		return node{}, errors.New("not well-formed UTF-8 XML")
 	}
 	if err := onlySpaceLeft(d); err != nil {
@@ -74,6 +73,20 @@ func readBody(message []byte) (node, error) {
 		return node{}, errors.New("the envelope must hold one Body with one element")
 	}
 	return parts[0].Children[0], nil
+}
+
+var errDTD = errors.New("a SOAP message has no DTD")
+
+// withoutDTD refuses the parts of a DTD, wherever they are: a SOAP message has none. The XML
+// decoder skips them.
+type withoutDTD struct{ *xml.Decoder }
+
+func (d withoutDTD) Token() (xml.Token, error) {
+	token, err := d.RawToken()
+	if _, ok := token.(xml.Directive); ok {
+		return nil, errDTD
+	}
+	return token, err
 }
 
 func onlySpaceLeft(d *xml.Decoder) error {
