@@ -121,6 +121,7 @@ func (f fileAgent) noticesReplacementInOutage() {
 	})
 	clear()
 	f.awaitKey("a replacement during an outage")
+	f.awaitReloads(4)
 }
 
 func (f fileAgent) outlivesSeal() {
