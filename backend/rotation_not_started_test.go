@@ -50,7 +50,7 @@ func TestRotateRootNotStarted(t *testing.T) {
 		until := refuseTwice(t, f, e)
 		_, err := e.RotateRoot(t.Context())
 		wantErr(t, err, session.ErrTooSoon)
-		left := until.Sub(time.Now()).Truncate(time.Second).String() // the refusal was not at a full second
+		left := time.Until(until).Truncate(time.Second).String() // the refusal was not at a full second
 		if _, message, _ := Describe(err); !strings.Contains(message, "; wait for "+left+" more, until "+until.UTC().Format(time.RFC3339)) {
 			t.Errorf("the answer has no wait of %s until %s: %q", left, until, message)
 		}
