@@ -140,7 +140,7 @@ func (c *configs) refuseSuperseded(ctx context.Context, old, config Config, patc
 	if err != nil || !isFingerprintOf(fingerprint, old.Written) {
 		return err
 	}
-	return Invalid("this password was superseded by rotate-root at %s: leave password out of the write to keep the current one. To go back to this password, set it in ECGrid, delete config and write it anew", old.SupersededAt.Format(time.RFC3339))
+	return Invalid("this password was superseded by rotate-root at %s: leave password out of the write to keep the current one. If last_login_error in config says that ECGrid refuses that, set a password in ECGrid that this login never had, and write it", old.SupersededAt.Format(time.RFC3339))
 }
 
 // rememberWritten remembers the password that an operator wrote. A password that was not

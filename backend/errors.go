@@ -82,7 +82,7 @@ const (
 
 // keyMayBeReplaced does not say that a read of the key tells: only who has the old key can
 // compare. The renewal of a lease does that.
-const keyMayBeReplaced = "ECGrid may have replaced the key, or may still do so. Reads return the key that is valid then: for 15 minutes each asks ECGrid. To learn whether the key was replaced, renew a lease from before when ECGrid answers again. If the renewal is refused, the key was replaced: read it again. If it succeeds without a warning, the old key is still valid: rotate it again. The schedule of a role and the end of a lease do that by themselves"
+const keyMayBeReplaced = "ECGrid may have replaced the key, or may still do so. Reads return the key that is valid then: for 15 minutes each asks ECGrid. To learn whether the key was replaced, renew a lease from before when ECGrid answers again. If the renewal is refused, the key was replaced: read it again. If it succeeds, and no warning says that ECGrid did not answer, the old key is still valid: rotate it again. The schedule of a role and the end of a lease do that by themselves"
 
 // mayBeRestored is the cause of a refused login that its user does not think of.
 const mayBeRestored = "If Vault was restored from a snapshot, the stored password may be older than the one that ECGrid has: set a new one in ECGrid and write it to config"

@@ -34,7 +34,7 @@ func (l *leases) RenewLease(ctx context.Context, lease Lease, renewal Renewal) (
 		return Terms{}, err
 	case err != nil:
 		l.Logger.Warn("a lease was renewed unchecked", "user_id", lease.UserID, "error", err)
-		terms.Warnings = append(terms.Warnings, "renewed although ECGrid did not say whether the key is still valid: "+describe(err))
+		terms.Warnings = append(terms.Warnings, "renewed although ECGrid did not answer whether the key is still valid: "+describe(err))
 	}
 	if lease.Counted {
 		return terms, l.holders.extend(ctx, lease, renewal, terms)
