@@ -319,7 +319,7 @@ func (l *load) checkPassword() {
 		return r.OK()
 	}
 	newProcess := func() bool {
-		_ = l.killPlugin()
+		l.killPlugin()
 		return l.poll(func() bool { return l.read(sources[0]) != nil })
 	}
 	l.await("the stored password works", newProcess)

@@ -262,7 +262,7 @@ func (l *load) disturb(ctx context.Context, every time.Duration) {
 		name string
 		do   func() error
 	}{
-		{"plugin killed", func() error { _ = l.killPlugin(); return l.awaitPlugin() }},
+		{"plugin killed", func() error { l.killPlugin(); return l.awaitPlugin() }},
 		{"ECGrid refuses", func() error { l.grid.TakeDown(3*time.Second, false); return nil }},
 		{"plugin reloaded", func() error {
 			defer l.orphanSessions(time.Now()) // Vault kills it a moment later
@@ -296,10 +296,9 @@ func (l *load) restart(launch func() error) error {
 	return l.v.Unseal()
 }
 
-func (l *load) killPlugin() error {
+func (l *load) killPlugin() {
 	defer l.orphanSessions(time.Now())
 	l.v.KillPlugins()
-	return nil
 }
 
 // awaitPlugin waits until each mount has a process again. Until then Vault answers, even to a

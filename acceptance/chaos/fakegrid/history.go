@@ -139,9 +139,10 @@ func (g *Grid) OrphanSessions(since time.Time) {
 // orphanInFlight marks the session that a request opened if it came before OrphanSessions.
 func (g *Grid) orphanInFlight(q *request) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if s := g.sessions[q.opened]; s != nil && q.arrived.Before(g.orphanedAt) {
-		s.orphaned = true
+	inFlight := q.arrived.Before(g.orphanedAt)
+	g.mu.Unlock()
+	if inFlight {
+		g.orphan(q.opened)
 	}
 }
 
